@@ -1,0 +1,258 @@
+//! The requests of the protocol, read strictly.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use strongroom_keys::{EncryptionContext, KeyReference};
+use zeroize::Zeroizing;
+
+use super::refusal::Refusal;
+
+/// Bytes that stand in JSON as base64, wiped when they are dropped.
+pub(crate) struct Blob(pub(crate) Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blob({} bytes)", self.0.len())
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        STANDARD
+            .decode(text.as_bytes())
+            .map(|bytes| Self(Zeroizing::new(bytes)))
+            .map_err(|_| serde::de::Error::custom("a blob is not base64"))
+    }
+}
+
+/// Reads a request body as the members of an operation.
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        if error.is_syntax() || error.is_eof() {
+            Refusal::new("SerializationException", "the body is not JSON")
+        } else {
+            Refusal::validation(error.to_string())
+        }
+    })
+}
+
+/// Reads the name of a key.
+pub(crate) fn key(text: &str) -> Result<KeyReference, Refusal> {
+    KeyReference::from_str(text)
+        .map_err(|_| Refusal::new("NotFoundException", format!("Invalid keyId '{text}'")))
+}
+
+/// Reads an encryption context.
+pub(crate) fn context(
+    pairs: Option<BTreeMap<String, String>>,
+) -> Result<EncryptionContext, Refusal> {
+    EncryptionContext::new(pairs.unwrap_or_default()).map_err(Refusal::from)
+}
+
+/// A page size within the bounds of an operation.
+pub(crate) fn limit(asked: Option<u64>, default: usize, most: usize) -> Result<usize, Refusal> {
+    match asked {
+        None => Ok(default),
+        Some(asked) => usize::try_from(asked)
+            .ok()
+            .filter(|asked| (1..=most).contains(asked))
+            .ok_or_else(|| Refusal::validation(format!("Limit is 1 to {most}"))),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct CreateKey {
+    pub(crate) description: Option<String>,
+    pub(crate) key_usage: Option<String>,
+    pub(crate) key_spec: Option<String>,
+    pub(crate) customer_master_key_spec: Option<String>,
+    pub(crate) origin: Option<String>,
+    pub(crate) multi_region: Option<bool>,
+    pub(crate) policy: Option<String>,
+    pub(crate) tags: Option<Vec<serde_json::Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct OneKey {
+    pub(crate) key_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Listing {
+    pub(crate) key_id: Option<String>,
+    pub(crate) limit: Option<u64>,
+    pub(crate) marker: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AliasAndKey {
+    pub(crate) alias_name: String,
+    pub(crate) target_key_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct OneAlias {
+    pub(crate) alias_name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ScheduleDeletion {
+    pub(crate) key_id: String,
+    pub(crate) pending_window_in_days: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Encrypt {
+    pub(crate) key_id: String,
+    pub(crate) plaintext: Blob,
+    pub(crate) encryption_context: Option<BTreeMap<String, String>>,
+    pub(crate) encryption_algorithm: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Decrypt {
+    pub(crate) ciphertext_blob: Blob,
+    pub(crate) encryption_context: Option<BTreeMap<String, String>>,
+    pub(crate) key_id: Option<String>,
+    pub(crate) encryption_algorithm: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ReEncrypt {
+    pub(crate) ciphertext_blob: Blob,
+    pub(crate) source_encryption_context: Option<BTreeMap<String, String>>,
+    pub(crate) source_key_id: Option<String>,
+    pub(crate) destination_key_id: String,
+    pub(crate) destination_encryption_context: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GenerateDataKey {
+    pub(crate) key_id: String,
+    pub(crate) key_spec: Option<String>,
+    pub(crate) number_of_bytes: Option<u64>,
+    pub(crate) encryption_context: Option<BTreeMap<String, String>>,
+}
+
+impl GenerateDataKey {
+    /// The length that is asked for: by spec or by number, and not by both.
+    pub(crate) fn len_bytes(&self) -> Result<usize, Refusal> {
+        match (self.key_spec.as_deref(), self.number_of_bytes) {
+            (Some("AES_256"), None) => Ok(32),
+            (Some("AES_128"), None) => Ok(16),
+            (None, Some(count)) => usize::try_from(count)
+                .ok()
+                .filter(|count| (1..=1_024).contains(count))
+                .ok_or_else(|| Refusal::validation("NumberOfBytes is 1 to 1024")),
+            (Some(other), None) => Err(Refusal::validation(format!(
+                "KeySpec is AES_256 or AES_128, not {other}"
+            ))),
+            _ => Err(Refusal::validation(
+                "Please specify either number of bytes or key spec.",
+            )),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GenerateRandom {
+    pub(crate) number_of_bytes: Option<u64>,
+}
+
+/// Members of the protocol that would change what an operation does, and that this service does
+/// not offer. To ignore one would be to pretend.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct NotOffered {
+    dry_run: Option<bool>,
+    recipient: Option<serde_json::Value>,
+    grant_tokens: Option<Vec<String>>,
+}
+
+impl NotOffered {
+    /// Refuses a request that relies on one of them.
+    pub(crate) fn refuse(body: &[u8]) -> Result<(), Refusal> {
+        let asked: Self = read(body)?;
+        let named = match asked {
+            Self {
+                dry_run: Some(true),
+                ..
+            } => "DryRun",
+            Self {
+                recipient: Some(_), ..
+            } => "Recipient",
+            Self {
+                grant_tokens: Some(tokens),
+                ..
+            } if !tokens.is_empty() => "GrantTokens",
+            _ => return Ok(()),
+        };
+        Err(Refusal::new(
+            "UnsupportedOperationException",
+            format!("{named} is not offered"),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_key_is_asked_for_by_spec_or_by_number() {
+        let len = |json: &str| {
+            read::<GenerateDataKey>(json.as_bytes())
+                .expect("a request")
+                .len_bytes()
+                .ok()
+        };
+        assert_eq!(len(r#"{"KeyId":"k","KeySpec":"AES_256"}"#), Some(32));
+        assert_eq!(len(r#"{"KeyId":"k","NumberOfBytes":1024}"#), Some(1024));
+        assert_eq!(len(r#"{"KeyId":"k","NumberOfBytes":1025}"#), None);
+        assert_eq!(len(r#"{"KeyId":"k","NumberOfBytes":0}"#), None);
+        assert_eq!(len(r#"{"KeyId":"k"}"#), None);
+        assert_eq!(
+            len(r#"{"KeyId":"k","KeySpec":"AES_256","NumberOfBytes":1}"#),
+            None
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_apart() {
+        let code = |body: &[u8]| read::<Encrypt>(body).expect_err("refused").code;
+        assert_eq!(code(b"{"), "SerializationException");
+        assert_eq!(code(b"{}"), "ValidationException");
+        assert_eq!(
+            code(br#"{"KeyId":"k","Plaintext":"not base64!"}"#),
+            "ValidationException"
+        );
+        assert!(NotOffered::refuse(br#"{"DryRun":true}"#).is_err());
+        assert!(NotOffered::refuse(br#"{"DryRun":false,"Else":1}"#).is_ok());
+    }
+
+    #[test]
+    fn a_blob_says_nothing_of_its_bytes() {
+        let request: Encrypt = read(br#"{"KeyId":"k","Plaintext":"c2VjcmV0"}"#).expect("a request");
+        assert_eq!(request.plaintext.0.as_slice(), b"secret");
+        assert!(!format!("{request:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,103 @@
+//! Who may do what under `/v1`.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use http::{HeaderMap, Method, Uri};
+use secrecy::ExposeSecret as _;
+use strongroom_environment::{Clock as _, SystemClock};
+use strongroom_keys::Role;
+
+use crate::State;
+use crate::problem::Problem;
+use crate::signature::{self, Expectation};
+
+/// The service that `/v1` requests are signed for, when they are signed.
+const SERVICE: &str = "strongroom";
+
+/// Who asks: the administrator by bearer token, or a user by signature.
+pub(super) async fn authenticate(
+    state: &State,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(String, Role), Problem> {
+    let authorization = headers
+        .get(http::header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(|| Problem::unauthenticated("send `Authorization: Bearer TOKEN`"))?;
+    if let Some(token) = authorization.strip_prefix("Bearer ") {
+        return verify_slices_are_equal(token.as_bytes(), state.config.admin_token.as_bytes())
+            .map(|()| ("administrator".to_owned(), Role::Admin))
+            .map_err(|_| Problem::unauthenticated("the bearer token is not the administrator's"));
+    }
+    let claim = signature::claim(headers).map_err(Problem::unauthenticated)?;
+    let id = claim
+        .access_key_id
+        .parse()
+        .map_err(|_| Problem::unauthenticated("the access key id is not known"))?;
+    let credential = state
+        .config
+        .users
+        .secret_of(&id)
+        .await
+        .map_err(Problem::unauthenticated)?;
+    claim
+        .verify(
+            method,
+            uri,
+            headers,
+            body,
+            credential.secret.expose_secret(),
+            Expectation {
+                region: &state.config.region,
+                service: SERVICE,
+                now: SystemClock::new().now(),
+            },
+        )
+        .map_err(Problem::unauthenticated)?;
+    Ok((claim.access_key_id.to_owned(), credential.user.role))
+}
+
+/// Whether a role may make a request: an administrator may all, an auditor may read the audit log
+/// and the ledger, and a user has nothing to do here.
+pub(super) fn authorize(role: Role, method: &Method, path: &[&str]) -> Result<(), Problem> {
+    let allowed = match role {
+        Role::Admin => true,
+        Role::Auditor => {
+            method == Method::GET && matches!(path.first(), Some(&"audit" | &"ledger" | &"keys"))
+        }
+        Role::User => false,
+    };
+    if allowed {
+        Ok(())
+    } else {
+        Err(Problem::forbidden(format!(
+            "the role {} may not do this",
+            role.as_str()
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_role_may_do_its_own_and_no_more() {
+        for (role, method, path, allowed) in [
+            (Role::Admin, Method::DELETE, vec!["users", "x"], true),
+            (Role::Auditor, Method::GET, vec!["audit", "events"], true),
+            (Role::Auditor, Method::GET, vec!["ledger", "objects"], true),
+            (
+                Role::Auditor,
+                Method::POST,
+                vec!["audit", "checkpoint"],
+                false,
+            ),
+            (Role::Auditor, Method::GET, vec!["users"], false),
+            (Role::User, Method::GET, vec!["keys"], false),
+        ] {
+            assert_eq!(authorize(role, &method, &path).is_ok(), allowed, "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Which key protects which object version, both ways.
+
+use serde_json::{Value, json};
+use strongroom_keys::{ChainLink, EncryptionMode, LedgerKey};
+use strongroom_store::{BucketName, ObjectKey, VersionKeys};
+
+use super::{Asked, keys};
+use crate::problem::Problem;
+
+/// The versions under a KMS key, whatever its version and the bucket key between.
+pub(super) async fn under_kms_key(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
+    let reference = keys::reference(key)?;
+    let key = asked.state.config.kms.describe_key(&reference).await?;
+    under(asked, LedgerKey::KmsKey(key.id)).await
+}
+
+/// The versions under a customer's key, which is named by its fingerprint.
+pub(super) async fn under_customer_key(
+    asked: &Asked<'_>,
+    fingerprint: &str,
+) -> Result<Value, Problem> {
+    let fingerprint = fingerprint.parse().map_err(Problem::invalid)?;
+    under(asked, LedgerKey::CustomerKey(fingerprint)).await
+}
+
+async fn under(asked: &Asked<'_>, key: LedgerKey) -> Result<Value, Problem> {
+    let store = &asked.objects()?.store;
+    let page = store
+        .versions_under(key, asked.query.cursor(), asked.query.limit()?)
+        .await?;
+    let versions: Vec<Value> = page.versions.iter().map(shown).collect();
+    Ok(json!({ "versions": versions, "next": page.next }))
+}
+
+/// The versions of an object, newest first, each with its keys.
+pub(super) async fn of_object(asked: &Asked<'_>) -> Result<Value, Problem> {
+    let store = &asked.objects()?.store;
+    let bucket = BucketName::new(asked.query.need("bucket")?).map_err(Problem::invalid)?;
+    let key = ObjectKey::new(asked.query.need("key")?).map_err(Problem::invalid)?;
+    let versions = store.keys_of(&bucket, &key).await?;
+    let versions: Vec<Value> = versions.iter().map(shown).collect();
+    Ok(json!({ "versions": versions }))
+}
+
+fn shown(version: &VersionKeys) -> Value {
+    json!({
+        "bucket": version.name.bucket.as_str(),
+        "key": version.name.key.as_str(),
+        "version_id": version.version.to_string(),
+        "is_latest": version.is_latest,
+        "storage_class": version.class.to_string(),
+        "size_bytes": version.size_bytes,
+        "modified": version.modified.to_string(),
+        "protection": protection(version),
+    })
+}
+
+fn protection(version: &VersionKeys) -> Value {
+    let chain: Vec<Value> = version
+        .chain
+        .iter()
+        .map(|link| match link {
+            ChainLink::BucketKey(id) => json!({ "bucket_key": id.to_string() }),
+            ChainLink::KmsKey { key, version } => {
+                json!({ "kms_key": key.as_str(), "version": version.0 })
+            }
+            ChainLink::TokenKey { label } => json!({ "token_key": label }),
+            ChainLink::CustomerKey(fingerprint) => {
+                json!({ "customer_key": fingerprint.to_string() })
+            }
+        })
+        .collect();
+    match &version.encryption {
+        EncryptionMode::CustomerKey { fingerprint } => json!({
+            "mode": "SSE-C",
+            "name": format!("customer key {fingerprint}"),
+            "fingerprint": fingerprint.to_string(),
+            "chain": chain,
+        }),
+        EncryptionMode::Kms {
+            key, bucket_key, ..
+        } => json!({
+            "mode": "SSE-KMS",
+            "name": key.as_str(),
+            "version": kms_version(version),
+            "through_bucket_key": bucket_key,
+            "chain": chain,
+        }),
+        EncryptionMode::Managed => json!({
+            "mode": "SSE-S3",
+            "name": "managed by the service",
+            "version": kms_version(version),
+            "chain": chain,
+        }),
+    }
+}
+
+fn kms_version(version: &VersionKeys) -> Option<u32> {
+    version.chain.iter().find_map(|link| match link {
+        ChainLink::KmsKey { version, .. } => Some(version.0),
+        _ => None,
+    })
+}

@@ -1,0 +1,70 @@
+//! Metrics and health.
+
+use std::sync::OnceLock;
+
+use http::StatusCode;
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use serde_json::json;
+use warp::reply::{Reply as _, Response};
+
+use crate::State;
+
+/// The recorder of metrics could not be installed.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics cannot be recorded: {0}")]
+pub struct MetricsError(#[from] BuildError);
+
+/// Seconds, from a lookup that is in memory to a body that takes a minute.
+const DURATION_BUCKETS_S: [f64; 14] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0,
+];
+
+/// The metrics of this process.
+#[derive(Clone)]
+pub(crate) struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// Installs the recorder of the process, or takes the one that is installed.
+    pub(crate) fn install() -> Result<Self, MetricsError> {
+        static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
+        if let Some(handle) = INSTALLED.get() {
+            return Ok(Self(handle.clone()));
+        }
+        let handle = PrometheusBuilder::new()
+            .set_buckets_for_metric(
+                Matcher::Suffix("_duration_seconds".to_owned()),
+                &DURATION_BUCKETS_S,
+            )?
+            .install_recorder()?;
+        Ok(Self(INSTALLED.get_or_init(|| handle).clone()))
+    }
+
+    /// All metrics in the text format of Prometheus.
+    pub(crate) fn render(&self) -> String {
+        self.0.run_upkeep();
+        self.0.render()
+    }
+}
+
+/// Whether requests would be served: the token answers and the log takes entries.
+pub(crate) async fn readiness(state: &State) -> Response {
+    let token = state
+        .config
+        .kms
+        .health()
+        .await
+        .err()
+        .map(|error| error.to_string());
+    let log = state.config.log.stopped();
+    let ready = token.is_none() && log.is_none();
+    let mut response = warp::reply::json(&json!({
+        "ready": ready,
+        "token": token.as_deref().unwrap_or("ready"),
+        "audit": log.as_deref().unwrap_or("ready"),
+    }))
+    .into_response();
+    if !ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}

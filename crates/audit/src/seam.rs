@@ -1,0 +1,77 @@
+//! The seams: what writers rely on, and what the log itself relies on for its signature.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+/// The place of an entry in the log, counted from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LeafIndex(pub u64);
+
+impl fmt::Display for LeafIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why an entry is not on the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The entry is longer than the 65,535 bytes that tlog-tiles can carry.
+    #[error("an audit entry of {len_bytes} bytes is longer than 65535")]
+    TooLong {
+        /// The entry's length.
+        len_bytes: usize,
+    },
+    /// There is no room. The entry is not on the log.
+    #[error("the audit volume is full")]
+    Full,
+    /// The log cannot be written; it takes no entry until it is opened again, and whoever needs
+    /// one must refuse its work.
+    #[error("the audit log is stopped: {reason}")]
+    Stopped {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// The log as its writers see it.
+///
+/// # Contract
+///
+/// - **Written.** When `append` returns, the entry is in the file: it survives the death of the
+///   process, and, when the log was opened with synchronous durability, loss of power.
+/// - **Ordered.** An entry that was acknowledged before another was begun has the smaller index.
+/// - **Closed on failure.** An entry that could not be written is an error, never a silence; after
+///   an error that leaves the file in doubt every later append fails.
+/// - **Concurrent.** May be called from many tasks at once.
+#[async_trait]
+pub trait AuditLog: Send + Sync + fmt::Debug + 'static {
+    /// Puts an entry on the log.
+    ///
+    /// # Errors
+    /// [`AppendError`]; the caller must then not do what the entry says.
+    async fn append(&self, entry: Vec<u8>) -> Result<LeafIndex, AppendError>;
+}
+
+/// Why a checkpoint could not be signed. Signing may be tried again.
+#[derive(Debug, thiserror::Error)]
+#[error("the checkpoint could not be signed: {reason}")]
+pub struct SignError {
+    /// What the signer said.
+    pub reason: String,
+}
+
+/// Signs checkpoints with an Ed25519 key (RFC 8032) that the signer keeps to itself.
+#[async_trait]
+pub trait CheckpointSigner: Send + Sync + fmt::Debug + 'static {
+    /// The 32-byte Ed25519 public key.
+    fn public_key(&self) -> [u8; 32];
+
+    /// The 64-byte Ed25519 signature of `message`.
+    ///
+    /// # Errors
+    /// [`SignError`]; it may be tried again.
+    async fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError>;
+}

@@ -1,0 +1,89 @@
+//! The seam between the object half and the half that has custody of the KMS keys.
+
+use std::fmt;
+use std::sync::Weak;
+
+use async_trait::async_trait;
+use strongroom_seal::DataKey;
+
+use crate::arn::{KeyArn, KeyId, KeyReference, KeyVersion};
+use crate::caller::Caller;
+use crate::context::EncryptionContext;
+use crate::error::KeyError;
+use crate::kms::CiphertextBlob;
+
+/// A data key as custody sealed it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SealedDataKey {
+    /// The ciphertext; it names the KMS key and version.
+    pub blob: CiphertextBlob,
+    /// The KMS key.
+    pub key: KeyArn,
+}
+
+/// What the object half asks of whoever has custody of the KMS keys.
+///
+/// It is no more than the KMS protocol offers (DescribeKey, Encrypt, Decrypt), so that custody can
+/// be on another host.
+///
+/// # Contract
+///
+/// - **States.** [`KeyCustody::seal`] and [`KeyCustody::open`] answer by the state the key has when
+///   they are called. Whoever keeps an opened key watches ([`KeyCustody::watch`]) and drops it when
+///   told to.
+/// - **Log.** Each `seal` and `open`, refused or not, is on the log of the custodian before it is
+///   answered.
+/// - **Repeatable.** Every method may be called again.
+#[async_trait]
+pub trait KeyCustody: Send + Sync + fmt::Debug + 'static {
+    /// The id that `reference` names. Whether there is a key of that id, and in which state, shows
+    /// when it is used.
+    ///
+    /// # Errors
+    /// [`KeyError::NoSuchKey`], [`KeyError::NoSuchAlias`].
+    async fn resolve(&self, reference: &KeyReference) -> Result<KeyId, KeyError>;
+
+    /// The ARN of a key.
+    fn arn(&self, key: KeyId) -> KeyArn;
+
+    /// Seals a data key under the current version of a KMS key, bound to `context`.
+    ///
+    /// # Errors
+    /// [`KeyError::Disabled`], [`KeyError::PendingDeletion`], [`KeyError::NoSuchKey`],
+    /// [`KeyError::TokenUnavailable`], [`KeyError::AuditUnavailable`].
+    async fn seal(
+        &self,
+        key: KeyId,
+        context: &EncryptionContext,
+        data_key: &DataKey,
+        caller: &Caller,
+    ) -> Result<SealedDataKey, KeyError>;
+
+    /// Opens what [`KeyCustody::seal`] sealed with the same context.
+    ///
+    /// # Errors
+    /// As for `seal`, and [`KeyError::NotAuthentic`].
+    async fn open(
+        &self,
+        blob: &CiphertextBlob,
+        context: &EncryptionContext,
+        caller: &Caller,
+    ) -> Result<DataKey, KeyError>;
+
+    /// The label of the token's key that wraps a version of a KMS key.
+    ///
+    /// # Errors
+    /// [`KeyError::NotAuthentic`]: there is no such version.
+    async fn root_of(&self, key: KeyId, version: KeyVersion) -> Result<String, KeyError>;
+
+    /// From now on tells `observer` of keys that may no longer be used. It is told before the
+    /// change is acknowledged to whoever asked for it.
+    fn watch(&self, observer: Weak<dyn StateObserver>);
+}
+
+/// Is told when a KMS key may no longer be used.
+pub trait StateObserver: Send + Sync {
+    /// The key was disabled or scheduled for deletion: whatever was opened with it is to be
+    /// dropped at once.
+    fn suspended(&self, key: KeyId);
+}

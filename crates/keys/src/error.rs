@@ -1,0 +1,211 @@
+//! What can go wrong with keys, by meaning.
+
+use strongroom_audit::AppendError;
+use strongroom_meta::{CommitError, ReadError};
+use strongroom_pkcs11::TokenError;
+
+use crate::arn::{AliasName, KeyArn, KeyReference};
+use crate::names::BucketKeyId;
+
+/// Why a key was not used, or a key or user not changed.
+///
+/// Unless a variant says otherwise nothing was done, and no key left the service.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    // --- Customer keys: the caller's to put right.
+    /// The object is protected by a customer's key, and none came with the request.
+    #[error("the object is protected by a customer's key, which the request does not carry")]
+    CustomerKeyRequired,
+    /// The customer's key is not the one that protects the object.
+    #[error("the customer's key is not the one that protects the object")]
+    CustomerKeyMismatch,
+    /// A customer's key came with the request, but the object is not protected by one.
+    #[error("the object is not protected by a customer's key, but the request carries one")]
+    CustomerKeyNotApplicable,
+    /// What came as a customer's key is not one.
+    #[error("the customer's key is not one: {rule}")]
+    CustomerKeyMalformed {
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+
+    // --- KMS keys: the caller's to put right.
+    /// There is no such key.
+    #[error("there is no key {reference}")]
+    NoSuchKey {
+        /// As the caller named it.
+        reference: KeyReference,
+    },
+    /// There is no such alias.
+    #[error("there is no {alias}")]
+    NoSuchAlias {
+        /// As the caller named it.
+        alias: AliasName,
+    },
+    /// There is no such bucket key.
+    #[error("there is no bucket key {id}")]
+    NoSuchBucketKey {
+        /// As the caller named it.
+        id: BucketKeyId,
+    },
+    /// There is such an alias already.
+    #[error("there is an {alias} already")]
+    AliasExists {
+        /// As the caller named it.
+        alias: AliasName,
+    },
+    /// The alias is one that only the service itself may make or change.
+    #[error("{alias} is reserved")]
+    AliasReserved {
+        /// As the caller named it.
+        alias: AliasName,
+    },
+    /// The key is disabled.
+    #[error("{key} is disabled")]
+    Disabled {
+        /// The key.
+        key: KeyArn,
+    },
+    /// The key waits for its deletion.
+    #[error("{key} is pending deletion")]
+    PendingDeletion {
+        /// The key.
+        key: KeyArn,
+    },
+    /// The key does not wait for its deletion, so there is nothing to cancel.
+    #[error("{key} is not pending deletion")]
+    NotPendingDeletion {
+        /// The key.
+        key: KeyArn,
+    },
+    /// The key belongs to the service; a caller can look at it, and no more.
+    #[error("{key} is managed by the service and cannot be used or changed from outside")]
+    ManagedByService {
+        /// The key.
+        key: KeyArn,
+    },
+    /// The ciphertext is under another key than the caller said.
+    #[error("the ciphertext is not under {key}")]
+    IncorrectKey {
+        /// The key the caller said.
+        key: KeyArn,
+    },
+    /// What names a key, an alias or a page is not well-formed.
+    #[error("not well-formed: {rule}")]
+    InvalidReference {
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+    /// The encryption context is not a valid one.
+    #[error("not valid: {rule}")]
+    InvalidContext {
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+    /// A length or number of the request is out of bounds.
+    #[error("not valid: {rule}")]
+    InvalidRequest {
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+
+    // --- Users.
+    /// There is no user with such an access key.
+    #[error("there is no such user")]
+    NoSuchUser,
+    /// The user is disabled.
+    #[error("the user is disabled")]
+    UserDisabled,
+
+    // --- What was kept is not what is found.
+    /// A ciphertext or wrapped key does not open under the right key and context: it was changed,
+    /// or belongs elsewhere. Asking again gives the same answer.
+    #[error("the wrapped key or ciphertext was changed, or belongs to another place or context")]
+    NotAuthentic,
+    /// A row of the key service is not one that it wrote.
+    #[error("a row of {table} is damaged: {what}")]
+    Damaged {
+        /// The table.
+        table: &'static str,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+
+    // --- What the service stands on. May be asked again.
+    /// The token cannot serve.
+    #[error(transparent)]
+    TokenUnavailable(TokenError),
+    /// The audit log does not take the record of this use. Nothing is done that is not on it.
+    #[error("the use could not be put on the audit log: {0}")]
+    AuditUnavailable(#[source] AppendError),
+    /// The metadata cannot be read.
+    #[error(transparent)]
+    Metadata(#[from] ReadError),
+    /// A change was not acknowledged. It was certainly not made unless the source is
+    /// [`CommitError::OutcomeUnknown`].
+    #[error(transparent)]
+    NotCommitted(#[from] CommitError),
+}
+
+impl KeyError {
+    /// One stable word for the audit log and for metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::CustomerKeyRequired => "customer-key-required",
+            Self::CustomerKeyMismatch => "customer-key-mismatch",
+            Self::CustomerKeyNotApplicable => "customer-key-not-applicable",
+            Self::CustomerKeyMalformed { .. } => "customer-key-malformed",
+            Self::NoSuchKey { .. } => "no-such-key",
+            Self::NoSuchAlias { .. } => "no-such-alias",
+            Self::NoSuchBucketKey { .. } => "no-such-bucket-key",
+            Self::AliasExists { .. } => "alias-exists",
+            Self::AliasReserved { .. } => "alias-reserved",
+            Self::Disabled { .. } => "disabled",
+            Self::PendingDeletion { .. } => "pending-deletion",
+            Self::NotPendingDeletion { .. } => "not-pending-deletion",
+            Self::ManagedByService { .. } => "managed-by-service",
+            Self::IncorrectKey { .. } => "incorrect-key",
+            Self::InvalidReference { .. } => "invalid-reference",
+            Self::InvalidContext { .. } => "invalid-context",
+            Self::InvalidRequest { .. } => "invalid-request",
+            Self::NoSuchUser => "no-such-user",
+            Self::UserDisabled => "user-disabled",
+            Self::NotAuthentic => "not-authentic",
+            Self::Damaged { .. } => "damaged",
+            Self::TokenUnavailable(_) => "token-unavailable",
+            Self::AuditUnavailable(_) => "audit-unavailable",
+            Self::Metadata(_) => "metadata-unavailable",
+            Self::NotCommitted(_) => "not-committed",
+        }
+    }
+
+    /// Whether the service itself could not serve, as against refusing what it was asked.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::TokenUnavailable(_)
+                | Self::AuditUnavailable(_)
+                | Self::Metadata(_)
+                | Self::NotCommitted(_)
+        )
+    }
+}
+
+impl From<TokenError> for KeyError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::NotAuthentic => Self::NotAuthentic,
+            other => Self::TokenUnavailable(other),
+        }
+    }
+}
+
+impl From<AppendError> for KeyError {
+    fn from(error: AppendError) -> Self {
+        Self::AuditUnavailable(error)
+    }
+}

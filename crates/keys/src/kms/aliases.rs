@@ -1,0 +1,242 @@
+//! Aliases of KMS keys.
+
+use strongroom_environment::Timestamp;
+use strongroom_meta::{Batch, CommitError, Scan};
+
+use super::{Alias, KeyManager, KeyState, Kms, Page};
+use crate::arn::{AliasName, KeyId, KeyReference};
+use crate::caller::Caller;
+use crate::error::KeyError;
+use crate::journal::{Entry, Event, KeyNamed};
+use crate::rows::{self, ALIASES, AliasRow, KEY_ALIASES};
+
+/// The key of a row in [`KEY_ALIASES`].
+fn key_alias_key(key: KeyId, alias: &AliasName) -> Vec<u8> {
+    [key.as_bytes().as_slice(), alias.as_str().as_bytes()].concat()
+}
+
+impl Kms {
+    /// Gives a key a second name.
+    ///
+    /// # Errors
+    /// [`KeyError::AliasExists`], [`KeyError::AliasReserved`], [`KeyError::NoSuchKey`],
+    /// [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`],
+    /// [`KeyError::AuditUnavailable`], [`KeyError::NotCommitted`].
+    pub async fn create_alias(
+        &self,
+        alias: &AliasName,
+        key: &KeyReference,
+        caller: &Caller,
+    ) -> Result<(), KeyError> {
+        let _alone = self.administration.lock().await;
+        let prepared = async {
+            let id = self.alias_target(alias, key).await?;
+            if self.alias_row(alias).await?.is_some() {
+                return Err(KeyError::AliasExists {
+                    alias: alias.clone(),
+                });
+            }
+            let mut batch = Batch::new();
+            Self::put_new_alias(&mut batch, alias, id, self.clock.now());
+            Ok(batch)
+        }
+        .await;
+        let entry = Self::entry("create-alias", alias).key(KeyNamed::reference(key));
+        self.journal
+            .change(&*self.meta, caller, entry, prepared)
+            .await
+    }
+
+    /// Makes an alias name another key.
+    ///
+    /// # Errors
+    /// [`KeyError::NoSuchAlias`], and as for [`Kms::create_alias`].
+    pub async fn update_alias(
+        &self,
+        alias: &AliasName,
+        key: &KeyReference,
+        caller: &Caller,
+    ) -> Result<(), KeyError> {
+        let _alone = self.administration.lock().await;
+        let prepared = async {
+            let id = self.alias_target(alias, key).await?;
+            let read = self.existing_alias(alias).await?;
+            let mut row = read.row.clone();
+            let mut batch = Batch::new();
+            batch.delete(KEY_ALIASES, key_alias_key(row.key, alias));
+            row.key = id;
+            row.updated = self.clock.now();
+            read.replace(&mut batch, ALIASES, alias.as_str().as_bytes(), &row);
+            batch.put(KEY_ALIASES, key_alias_key(id, alias), []);
+            Ok(batch)
+        }
+        .await;
+        let entry = Self::entry("update-alias", alias).key(KeyNamed::reference(key));
+        self.journal
+            .change(&*self.meta, caller, entry, prepared)
+            .await
+    }
+
+    /// Takes an alias away. The key stays.
+    ///
+    /// # Errors
+    /// [`KeyError::NoSuchAlias`], [`KeyError::AliasReserved`], [`KeyError::AuditUnavailable`],
+    /// [`KeyError::NotCommitted`].
+    pub async fn delete_alias(&self, alias: &AliasName, caller: &Caller) -> Result<(), KeyError> {
+        let _alone = self.administration.lock().await;
+        let prepared = async {
+            Self::check_not_reserved(alias)?;
+            let read = self.existing_alias(alias).await?;
+            let mut batch = Batch::new();
+            read.delete(&mut batch, ALIASES, alias.as_str().as_bytes());
+            batch.delete(KEY_ALIASES, key_alias_key(read.row.key, alias));
+            Ok(batch)
+        }
+        .await;
+        let entry = Self::entry("delete-alias", alias);
+        self.journal
+            .change(&*self.meta, caller, entry, prepared)
+            .await
+    }
+
+    /// All aliases in the order of their names, or those of one key.
+    ///
+    /// # Errors
+    /// [`KeyError::NoSuchKey`]; [`KeyError::InvalidReference`]: no page was ever followed by that
+    /// marker.
+    pub async fn list_aliases(
+        &self,
+        key: Option<&KeyReference>,
+        marker: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Alias>, KeyError> {
+        let limit = limit.clamp(1, Self::PAGE_MAX);
+        let (table, prefix) = match key {
+            Some(key) => (KEY_ALIASES, self.find(key).await?.0.as_bytes().to_vec()),
+            None => (ALIASES, Vec::new()),
+        };
+        let start = match marker {
+            Some(marker) => [
+                prefix.as_slice(),
+                AliasName::new(marker)?.as_str().as_bytes(),
+            ]
+            .concat(),
+            None => prefix.clone(),
+        };
+        let scan = Scan::within(&prefix, start, limit + 1);
+        let mut names = Vec::new();
+        for found in self.meta.scan(table, scan).await? {
+            let name = found
+                .key
+                .get(prefix.len()..)
+                .and_then(|name| std::str::from_utf8(name).ok())
+                .and_then(|name| AliasName::new(name).ok());
+            names.push(name.ok_or(KeyError::Damaged {
+                table: table.name(),
+                what: "a row is not under the name of an alias",
+            })?);
+        }
+        // One row more than asked for: its name is where the next page begins.
+        let next = (names.len() > limit)
+            .then(|| names.pop())
+            .flatten()
+            .map(|first| first.to_string());
+        let mut items = Vec::with_capacity(names.len());
+        for name in names {
+            // Between the scan and this look the alias may have been taken away.
+            if let Some(read) = self.alias_row(&name).await? {
+                items.push(Alias {
+                    arn: self.home.alias_arn(&name),
+                    name,
+                    key: read.row.key,
+                    created: read.row.created,
+                    updated: read.row.updated,
+                });
+            }
+        }
+        Ok(Page { items, next })
+    }
+
+    /// Makes sure that a key of the service's own is there under its alias.
+    pub(crate) async fn ensure_service_key(
+        &self,
+        alias: &AliasName,
+        description: &str,
+    ) -> Result<KeyId, KeyError> {
+        let reference = KeyReference::Alias(alias.clone());
+        match self.id_of(&reference).await {
+            Err(KeyError::NoSuchAlias { .. }) => {}
+            found => return found,
+        }
+        let made = self
+            .make_key(
+                description,
+                KeyManager::Service,
+                Some(alias),
+                &Caller::daemon("start"),
+            )
+            .await;
+        match made {
+            Ok(key) => Ok(key.id),
+            // Another daemon on the same metadata was faster.
+            Err(KeyError::NotCommitted(CommitError::Conflict { .. })) => {
+                self.id_of(&reference).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn put_new_alias(
+        batch: &mut Batch,
+        alias: &AliasName,
+        key: KeyId,
+        created: Timestamp,
+    ) {
+        let row = AliasRow {
+            key,
+            created,
+            updated: created,
+        };
+        rows::create(batch, ALIASES, alias.as_str().as_bytes(), &row);
+        batch.put(KEY_ALIASES, key_alias_key(key, alias), []);
+    }
+
+    async fn alias_row(&self, alias: &AliasName) -> Result<Option<rows::Read<AliasRow>>, KeyError> {
+        rows::read(&*self.meta, ALIASES, alias.as_str().as_bytes()).await
+    }
+
+    async fn existing_alias(&self, alias: &AliasName) -> Result<rows::Read<AliasRow>, KeyError> {
+        self.alias_row(alias)
+            .await?
+            .ok_or_else(|| KeyError::NoSuchAlias {
+                alias: alias.clone(),
+            })
+    }
+
+    /// The key that a caller's alias is to name, if it may name it.
+    async fn alias_target(&self, alias: &AliasName, key: &KeyReference) -> Result<KeyId, KeyError> {
+        Self::check_not_reserved(alias)?;
+        let (id, read) = self.find(key).await?;
+        self.check_manager(id, &read.row)?;
+        match read.row.state {
+            KeyState::Enabled | KeyState::Disabled => Ok(id),
+            KeyState::PendingDeletion { .. } => Err(KeyError::PendingDeletion {
+                key: self.home.arn(id),
+            }),
+        }
+    }
+
+    fn check_not_reserved(alias: &AliasName) -> Result<(), KeyError> {
+        if alias.is_reserved() {
+            return Err(KeyError::AliasReserved {
+                alias: alias.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn entry(act: &'static str, alias: &AliasName) -> Entry<'static> {
+        Entry::new(Event::KeyAdministration, act)
+            .detail(serde_json::json!({ "alias": alias.as_str() }))
+    }
+}

@@ -1,0 +1,360 @@
+//! Encrypting and decrypting under KMS keys.
+
+use strongroom_pkcs11::SealedBytes;
+use strongroom_seal::scrub_stack;
+use zeroize::Zeroizing;
+
+use super::{CiphertextBlob, Kms};
+use crate::arn::{KeyArn, KeyId, KeyReference, KeyVersion};
+use crate::caller::Caller;
+use crate::context::EncryptionContext;
+use crate::error::KeyError;
+use crate::journal::{Entry, Event, KeyNamed};
+
+/// What [`Kms::encrypt`] gives.
+#[derive(Clone, Debug)]
+pub struct Encrypted {
+    /// The ciphertext.
+    pub blob: CiphertextBlob,
+    /// The key it is under.
+    pub key: KeyArn,
+}
+
+/// What [`Kms::decrypt`] gives.
+#[derive(Clone)]
+pub struct Decrypted {
+    /// The plaintext.
+    pub plaintext: Zeroizing<Vec<u8>>,
+    /// The key it was under.
+    pub key: KeyArn,
+}
+
+impl std::fmt::Debug for Decrypted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Decrypted under {}", self.key)
+    }
+}
+
+/// What [`Kms::generate_data_key`] gives.
+#[derive(Clone)]
+pub struct GeneratedDataKey {
+    /// The data key.
+    pub plaintext: Zeroizing<Vec<u8>>,
+    /// The same, encrypted.
+    pub blob: CiphertextBlob,
+    /// The key it is encrypted under.
+    pub key: KeyArn,
+}
+
+impl std::fmt::Debug for GeneratedDataKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GeneratedDataKey under {}", self.key)
+    }
+}
+
+/// What [`Kms::re_encrypt`] gives.
+#[derive(Clone, Debug)]
+pub struct Reencrypted {
+    /// The new ciphertext.
+    pub blob: CiphertextBlob,
+    /// The key it is under.
+    pub key: KeyArn,
+    /// The key it was under before.
+    pub source_key: KeyArn,
+}
+
+impl Kms {
+    /// The longest plaintext, in bytes.
+    pub const PLAINTEXT_LEN_BYTES_MAX: usize = 4_096;
+    /// The longest data key and the most random bytes, in bytes.
+    pub const RANDOM_LEN_BYTES_MAX: usize = 1_024;
+
+    /// Encrypts 1 to 4,096 bytes under the current version of a key, bound to `context`.
+    ///
+    /// # Errors
+    /// [`KeyError::InvalidRequest`], [`KeyError::NoSuchKey`], [`KeyError::NoSuchAlias`],
+    /// [`KeyError::Disabled`], [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`],
+    /// [`KeyError::TokenUnavailable`], [`KeyError::AuditUnavailable`], [`KeyError::Metadata`],
+    /// [`KeyError::Damaged`].
+    pub async fn encrypt(
+        &self,
+        key: &KeyReference,
+        context: &EncryptionContext,
+        plaintext: &[u8],
+        caller: &Caller,
+    ) -> Result<Encrypted, KeyError> {
+        let result = self.encrypt_for_caller(key, context, plaintext).await;
+        let named = named(
+            key,
+            result.as_ref().ok().map(|done| (&done.blob, &done.key)),
+        );
+        let entry = Entry::new(Event::KeyUse, "encrypt")
+            .key(named)
+            .context(context);
+        self.journal.settle(caller, entry, result).await
+    }
+
+    /// Decrypts what [`Kms::encrypt`] or [`Kms::generate_data_key`] encrypted with the same
+    /// context. With `expected`, only under that key.
+    ///
+    /// # Errors
+    /// [`KeyError::NotAuthentic`], [`KeyError::IncorrectKey`], and as for [`Kms::encrypt`].
+    pub async fn decrypt(
+        &self,
+        blob: &[u8],
+        context: &EncryptionContext,
+        expected: Option<&KeyReference>,
+        caller: &Caller,
+    ) -> Result<Decrypted, KeyError> {
+        let read = CiphertextBlob::from_bytes(blob);
+        let entry = Entry::new(Event::KeyUse, "decrypt")
+            .key(self.named_source(read.as_ref().ok()))
+            .context(context);
+        let result = match read {
+            Ok(blob) => self.decrypt_for_caller(&blob, context, expected).await,
+            Err(error) => Err(error),
+        };
+        self.journal.settle(caller, entry, result).await
+    }
+
+    /// Decrypts a ciphertext and encrypts it again, under another key or with another context.
+    ///
+    /// # Errors
+    /// As for [`Kms::decrypt`] and [`Kms::encrypt`].
+    pub async fn re_encrypt(
+        &self,
+        blob: &[u8],
+        source_context: &EncryptionContext,
+        expected: Option<&KeyReference>,
+        key: &KeyReference,
+        context: &EncryptionContext,
+        caller: &Caller,
+    ) -> Result<Reencrypted, KeyError> {
+        let read = CiphertextBlob::from_bytes(blob);
+        let source = self.named_source(read.as_ref().ok());
+        let result = async {
+            let opened = self
+                .decrypt_for_caller(&read?, source_context, expected)
+                .await?;
+            let sealed = self
+                .encrypt_for_caller(key, context, &opened.plaintext)
+                .await?;
+            Ok(Reencrypted {
+                blob: sealed.blob,
+                key: sealed.key,
+                source_key: opened.key,
+            })
+        }
+        .await;
+        let named = named(
+            key,
+            result
+                .as_ref()
+                .ok()
+                .map(|done: &Reencrypted| (&done.blob, &done.key)),
+        );
+        let entry = Entry::new(Event::KeyUse, "re-encrypt")
+            .key(named)
+            .from(source, None)
+            .context(context)
+            .source_context(source_context);
+        self.journal.settle(caller, entry, result).await
+    }
+
+    /// Draws a data key of `len_bytes` (1 to 1,024) and gives it in clear and encrypted.
+    ///
+    /// # Errors
+    /// As for [`Kms::encrypt`].
+    pub async fn generate_data_key(
+        &self,
+        key: &KeyReference,
+        context: &EncryptionContext,
+        len_bytes: usize,
+        caller: &Caller,
+    ) -> Result<GeneratedDataKey, KeyError> {
+        self.generate(key, context, len_bytes, "generate-data-key", caller)
+            .await
+    }
+
+    /// Draws a data key of `len_bytes` (1 to 1,024) and gives it encrypted only.
+    ///
+    /// # Errors
+    /// As for [`Kms::encrypt`].
+    pub async fn generate_data_key_without_plaintext(
+        &self,
+        key: &KeyReference,
+        context: &EncryptionContext,
+        len_bytes: usize,
+        caller: &Caller,
+    ) -> Result<Encrypted, KeyError> {
+        let act = "generate-data-key-without-plaintext";
+        let made = self.generate(key, context, len_bytes, act, caller).await?;
+        Ok(Encrypted {
+            blob: made.blob,
+            key: made.key,
+        })
+    }
+
+    /// `len_bytes` (1 to 1,024) random bytes of the token.
+    ///
+    /// # Errors
+    /// [`KeyError::InvalidRequest`], [`KeyError::TokenUnavailable`],
+    /// [`KeyError::AuditUnavailable`].
+    pub async fn generate_random(
+        &self,
+        len_bytes: usize,
+        caller: &Caller,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let result = async {
+            check_random(len_bytes)?;
+            Ok(self.token.random(len_bytes).await?)
+        }
+        .await;
+        let entry = Entry::new(Event::KeyUse, "generate-random");
+        self.journal.settle(caller, entry, result).await
+    }
+
+    async fn generate(
+        &self,
+        key: &KeyReference,
+        context: &EncryptionContext,
+        len_bytes: usize,
+        act: &'static str,
+        caller: &Caller,
+    ) -> Result<GeneratedDataKey, KeyError> {
+        let result = async {
+            check_random(len_bytes)?;
+            let mut plaintext = Zeroizing::new(vec![0; len_bytes]);
+            self.entropy.fill(&mut plaintext);
+            let sealed = self.encrypt_for_caller(key, context, &plaintext).await?;
+            Ok(GeneratedDataKey {
+                plaintext,
+                blob: sealed.blob,
+                key: sealed.key,
+            })
+        }
+        .await;
+        let named = named(
+            key,
+            result
+                .as_ref()
+                .ok()
+                .map(|made: &GeneratedDataKey| (&made.blob, &made.key)),
+        );
+        let entry = Entry::new(Event::KeyUse, act).key(named).context(context);
+        self.journal.settle(caller, entry, result).await
+    }
+
+    async fn encrypt_for_caller(
+        &self,
+        key: &KeyReference,
+        context: &EncryptionContext,
+        plaintext: &[u8],
+    ) -> Result<Encrypted, KeyError> {
+        if !(1..=Self::PLAINTEXT_LEN_BYTES_MAX).contains(&plaintext.len()) {
+            return Err(KeyError::InvalidRequest {
+                rule: "a plaintext has 1 to 4096 bytes",
+            });
+        }
+        let (id, read) = self.find(key).await?;
+        self.check_manager(id, &read.row)?;
+        Ok(Encrypted {
+            blob: self.seal_under(id, context, plaintext).await?,
+            key: self.home.arn(id),
+        })
+    }
+
+    async fn decrypt_for_caller(
+        &self,
+        blob: &CiphertextBlob,
+        context: &EncryptionContext,
+        expected: Option<&KeyReference>,
+    ) -> Result<Decrypted, KeyError> {
+        if let Some(expected) = expected {
+            let expected = self.find(expected).await?.0;
+            if expected != blob.key {
+                return Err(KeyError::IncorrectKey {
+                    key: self.home.arn(expected),
+                });
+            }
+        }
+        let (id, read) = self.find(&KeyReference::Id(blob.key)).await?;
+        self.check_manager(id, &read.row)?;
+        Ok(Decrypted {
+            plaintext: self.open_blob(blob, context).await?,
+            key: self.home.arn(id),
+        })
+    }
+
+    pub(super) async fn seal_under(
+        &self,
+        id: KeyId,
+        context: &EncryptionContext,
+        plaintext: &[u8],
+    ) -> Result<CiphertextBlob, KeyError> {
+        let version = self.usable(id).await?.current;
+        let wrapped = self.wrapped_version(id, version).await?;
+        let bound = bound_bytes(id, version, context);
+        let sealed = self.token.seal(&wrapped, &bound, plaintext).await;
+        scrub_stack();
+        let SealedBytes { nonce, bytes } = sealed?;
+        Ok(CiphertextBlob {
+            key: id,
+            version,
+            nonce,
+            sealed: bytes,
+        })
+    }
+
+    pub(super) async fn open_blob(
+        &self,
+        blob: &CiphertextBlob,
+        context: &EncryptionContext,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.usable(blob.key).await?;
+        let wrapped = self.wrapped_version(blob.key, blob.version).await?;
+        let bound = bound_bytes(blob.key, blob.version, context);
+        let sealed = SealedBytes {
+            nonce: blob.nonce,
+            bytes: blob.sealed.clone(),
+        };
+        let opened = self.token.open(&wrapped, &bound, &sealed).await;
+        scrub_stack();
+        Ok(opened?)
+    }
+
+    pub(super) fn named_source(&self, blob: Option<&CiphertextBlob>) -> KeyNamed {
+        blob.map_or_else(KeyNamed::default, |blob| {
+            KeyNamed::kms(&self.home.arn(blob.key)).with_version(blob.version)
+        })
+    }
+}
+
+/// The key of an entry: as it was found, or else as the caller named it.
+fn named(key: &KeyReference, done: Option<(&CiphertextBlob, &KeyArn)>) -> KeyNamed {
+    match done {
+        Some((blob, arn)) => KeyNamed::kms(arn).with_version(blob.version),
+        None => KeyNamed::reference(key),
+    }
+}
+
+fn check_random(len_bytes: usize) -> Result<(), KeyError> {
+    if !(1..=Kms::RANDOM_LEN_BYTES_MAX).contains(&len_bytes) {
+        return Err(KeyError::InvalidRequest {
+            rule: "1 to 1024 bytes can be drawn",
+        });
+    }
+    Ok(())
+}
+
+/// What the token binds a ciphertext to: key id, version and encryption context.
+fn bound_bytes(id: KeyId, version: KeyVersion, context: &EncryptionContext) -> Vec<u8> {
+    const DOMAIN: &[u8] = b"strongroom/kms-ciphertext/v1\0";
+    [
+        DOMAIN,
+        id.as_bytes(),
+        &version.0.to_be_bytes(),
+        &context.to_canonical(),
+    ]
+    .concat()
+}

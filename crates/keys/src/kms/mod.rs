@@ -1,0 +1,164 @@
+//! The custody half: KMS keys, and what is encrypted under them.
+//!
+//! The value of a KMS key is made in the token, leaves it only wrapped by the root KEK, and is
+//! used inside the token. This process never sees it.
+
+mod aliases;
+mod ciphertext;
+mod cryptography;
+mod custodian;
+mod keys;
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Weak};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use strongroom_environment::{Clock, Entropy, Timestamp};
+use strongroom_meta::MetaStore;
+use strongroom_pkcs11::{Token, WrappedKey};
+
+use crate::arn::{AliasName, Home, KeyArn, KeyId, KeyVersion};
+use crate::custody::StateObserver;
+use crate::error::KeyError;
+use crate::journal::Journal;
+
+pub use ciphertext::CiphertextBlob;
+pub use cryptography::{Decrypted, Encrypted, GeneratedDataKey, Reencrypted};
+
+/// Whether a KMS key may be used.
+///
+/// Source: AWS KMS Developer Guide, "Key states of AWS KMS keys".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyState {
+    /// It may.
+    Enabled,
+    /// It may not until it is enabled.
+    Disabled,
+    /// It may not, and will be deleted at a date unless that is cancelled.
+    PendingDeletion {
+        /// The date.
+        date: Timestamp,
+    },
+}
+
+/// Who decides over a KMS key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyManager {
+    /// Whoever may administer keys.
+    Customer,
+    /// The service; it is neither disabled nor deleted nor used from outside.
+    Service,
+}
+
+/// What there is to know of a KMS key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyDescription {
+    /// Its id.
+    pub id: KeyId,
+    /// Its ARN.
+    pub arn: KeyArn,
+    /// Whether it may be used.
+    pub state: KeyState,
+    /// Who decides over it.
+    pub manager: KeyManager,
+    /// The version that encrypts. Every version decrypts.
+    pub current_version: KeyVersion,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What its maker said of it.
+    pub description: String,
+}
+
+/// A second name of a KMS key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Alias {
+    /// The name.
+    pub name: AliasName,
+    /// Its ARN.
+    pub arn: String,
+    /// The key it names.
+    pub key: KeyId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last made to name another key.
+    pub updated: Timestamp,
+}
+
+/// A part of a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page<T> {
+    /// What is on this page.
+    pub items: Vec<T>,
+    /// What to ask the next page with; `None` on the last.
+    pub next: Option<String>,
+}
+
+/// The KMS: keys, aliases, and the operations of the KMS protocol.
+///
+/// Methods that change or use a key put an entry on the audit log before they answer. Methods that
+/// only look do not.
+#[derive(Debug)]
+pub struct Kms {
+    home: Home,
+    token: Arc<dyn Token>,
+    meta: Arc<dyn MetaStore>,
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    /// Wrapped key versions whose MAC was found right. They never change, so they need no expiry.
+    verified: Mutex<LruCache<(KeyId, KeyVersion), Arc<WrappedKey>>>,
+    /// Held while a key, an alias or a state is changed.
+    administration: tokio::sync::Mutex<()>,
+    observers: Mutex<Observers>,
+}
+
+#[derive(Default)]
+struct Observers(Vec<Weak<dyn StateObserver>>);
+
+impl std::fmt::Debug for Observers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} observers", self.0.len())
+    }
+}
+
+impl Kms {
+    /// Wrapped key versions kept verified. They are not secret; a version out of the cache costs
+    /// a MAC of the token at its next use.
+    const VERIFIED_MAX: NonZeroUsize = NonZeroUsize::new(4_096).expect("4096 is not 0");
+
+    pub(crate) fn new(
+        home: Home,
+        token: Arc<dyn Token>,
+        meta: Arc<dyn MetaStore>,
+        journal: Arc<Journal>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self {
+            home,
+            token,
+            meta,
+            journal,
+            clock,
+            entropy,
+            verified: Mutex::new(LruCache::new(Self::VERIFIED_MAX)),
+            administration: tokio::sync::Mutex::default(),
+            observers: Mutex::default(),
+        }
+    }
+
+    /// The region and account of the keys.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Whether the token under the keys serves now.
+    ///
+    /// # Errors
+    /// [`KeyError::TokenUnavailable`]: why not.
+    pub async fn health(&self) -> Result<(), KeyError> {
+        Ok(self.token.health().await?)
+    }
+}

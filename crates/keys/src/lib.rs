@@ -1,0 +1,54 @@
+//! The key service: key hierarchy, states, data keys, the key-to-object ledger.
+//!
+//! It has two halves. [`Kms`] is the custody half: KMS keys, whose values never leave the token,
+//! and what is encrypted under them. [`ObjectKeys`] is the object half: one data key for each
+//! upload, wrapped under a customer's key, a bucket key, or a KMS key. Between them stands
+//! [`KeyCustody`], narrow enough to be put on another host.
+//!
+//! ```text
+//! root KEK (token) ── KMS key version (wrapped by it) ─┬─ bucket key ── data key ── payload
+//!                                                      └─ data key ── payload
+//! customer's key ── HKDF with the object's salt ── data key ── payload
+//! ```
+//!
+//! Every use of a key is on the audit log before its result leaves, and so is every refusal. What
+//! the log does not take is not done ([`KeyError::AuditUnavailable`]).
+//!
+//! The formats of envelopes, ciphertexts, rows and log entries are in `docs/format/keys.md`.
+
+mod arn;
+mod bucket_keys;
+mod caller;
+mod context;
+mod custody;
+mod customer;
+mod encoding;
+mod envelope;
+mod error;
+mod journal;
+mod kms;
+mod ledger;
+mod names;
+mod objects;
+mod rows;
+mod service;
+mod token_keys;
+mod users;
+
+pub use arn::{AliasName, Home, KeyArn, KeyId, KeyReference, KeyVersion};
+pub use caller::Caller;
+pub use context::EncryptionContext;
+pub use custody::{KeyCustody, SealedDataKey, StateObserver};
+pub use customer::CustomerKey;
+pub use envelope::{EncryptionMode, KeyEnvelope, Protection};
+pub use error::KeyError;
+pub use kms::{
+    Alias, CiphertextBlob, Decrypted, Encrypted, GeneratedDataKey, KeyDescription, KeyManager,
+    KeyState, Kms, Page, Reencrypted,
+};
+pub use ledger::{BucketKeyDescription, ChainLink, LedgerEntry, LedgerKey};
+pub use names::{BindingId, BucketKeyId, CustomerFingerprint, ObjectName, ProtectedVersion};
+pub use objects::ObjectKeys;
+pub use service::{KeyLimits, KeyService, KeysConfig};
+pub use token_keys::{TokenSigner, ensure_token_keys};
+pub use users::{AccessKeyId, Credential, NewUser, Role, User, Users};

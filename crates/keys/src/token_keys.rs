@@ -1,0 +1,90 @@
+//! The keys that live on the token for good.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use strongroom_audit::{CheckpointSigner, SignError};
+use strongroom_pkcs11::{KeyLabel, Token, TokenError};
+
+use crate::error::KeyError;
+
+/// Wraps the versions of KMS keys.
+pub(crate) const ROOT_KEK: &str = "strongroom-root-kek-1";
+/// Vouches for which key and version a wrapped key is.
+pub(crate) const MAC_KEY: &str = "strongroom-mac-1";
+/// Signs the checkpoints of the audit log.
+pub(crate) const AUDIT_KEY: &str = "strongroom-audit-1";
+
+/// Makes those of the service's own keys that are not on the token yet: root KEK, MAC key, audit
+/// signing key. The audit log needs its signing key before it exists, so this comes first.
+///
+/// # Errors
+/// [`KeyError::TokenUnavailable`].
+pub async fn ensure_token_keys(token: &dyn Token) -> Result<(), KeyError> {
+    let label = |text: &str| KeyLabel(text.into());
+    let (kek, mac, audit) = (label(ROOT_KEK), label(MAC_KEY), label(AUDIT_KEY));
+    if !token.has_key(&kek).await? {
+        unless_there(token.create_kek(&kek).await)?;
+    }
+    if !token.has_key(&mac).await? {
+        unless_there(token.create_mac_key(&mac).await)?;
+    }
+    if !token.has_key(&audit).await? {
+        unless_there(token.create_signing_key(&audit).await.map(|_| ()))?;
+    }
+    Ok(())
+}
+
+/// Another daemon on the same token may have been faster.
+fn unless_there(made: Result<(), TokenError>) -> Result<(), TokenError> {
+    match made {
+        Err(TokenError::KeyExists { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Signs the checkpoints of the audit log with the token's signing key.
+pub struct TokenSigner {
+    token: Arc<dyn Token>,
+    label: KeyLabel,
+    public_key: [u8; 32],
+}
+
+impl TokenSigner {
+    /// The signer on `token`, on which [`ensure_token_keys`] has been.
+    ///
+    /// # Errors
+    /// [`KeyError::TokenUnavailable`].
+    pub async fn open(token: Arc<dyn Token>) -> Result<Self, KeyError> {
+        let label = KeyLabel(AUDIT_KEY.into());
+        let public_key = token.public_key(&label).await?;
+        Ok(Self {
+            token,
+            label,
+            public_key,
+        })
+    }
+}
+
+impl fmt::Debug for TokenSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenSigner({})", self.label)
+    }
+}
+
+#[async_trait]
+impl CheckpointSigner for TokenSigner {
+    fn public_key(&self) -> [u8; 32] {
+        self.public_key
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
+        self.token
+            .sign(&self.label, message)
+            .await
+            .map_err(|error| SignError {
+                reason: error.to_string(),
+            })
+    }
+}

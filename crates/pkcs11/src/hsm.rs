@@ -1,0 +1,369 @@
+//! [`Token`] by a PKCS#11 module in a supervised child process.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use metrics::counter;
+use tokio::sync::{Semaphore, watch};
+use tracing::debug;
+use zeroize::Zeroizing;
+
+use crate::config::{HsmConfig, ModuleConfig};
+use crate::conformance::Report;
+use crate::limits;
+use crate::supervisor::{self, Stage, Supervised, Worker};
+use crate::token::{
+    KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, WrappedKey,
+};
+use crate::wire::{self, Answer, KeyKind, Request, SetupAnswer};
+
+/// So many calls are in the child at once; the others wait their turn here, where waiting does
+/// not count against the time a call may take.
+const IN_FLIGHT_MAX: usize = 64;
+/// A call is sent so often before it is taken to be what kills the module.
+const SENDS_MAX: u32 = 10;
+/// A module that says so often of one call that it is broken is believed.
+const BROKEN_MAX: u32 = 3;
+
+/// A token behind a PKCS#11 module.
+///
+/// The module runs in a child process. When the process dies or hangs, or the module reports a
+/// breakdown, it is killed and started again, and every call that was under way is sent again:
+/// the callers notice a delay. The process ends when this is dropped.
+pub struct HsmToken {
+    identity: TokenIdentity,
+    report: Report,
+    module: ModuleConfig,
+    stages: watch::Receiver<Stage>,
+    in_flight: Semaphore,
+    call_time_max: Duration,
+    patience: Duration,
+}
+
+impl fmt::Debug for HsmToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HsmToken")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HsmToken {
+    /// Starts the child process, logs in, and has the token pass its conformance test.
+    ///
+    /// Nothing is tried twice: what is wrong at the start is told at once. Must be called within
+    /// a tokio runtime, which the supervision then lives in.
+    ///
+    /// # Errors
+    /// [`TokenError::Module`], [`TokenError::NoSuchToken`], [`TokenError::Pin`];
+    /// [`TokenError::Unsupported`] naming the required checks that the token failed;
+    /// [`TokenError::Unavailable`] when the process cannot be started, crashes, or is not ready in
+    /// time.
+    pub async fn start(config: HsmConfig) -> Result<Arc<Self>, TokenError> {
+        let launched = supervisor::launch(&config, Supervised::task(&config, None)).await?;
+        let SetupAnswer::Serving {
+            identity,
+            profile,
+            report: Some(report),
+        } = &launched.answer
+        else {
+            return Err(supervisor::wrong_answer());
+        };
+        let (identity, profile, report) = (identity.clone(), profile.clone(), report.clone());
+        let (module, call_time_max, patience) =
+            (config.module.clone(), config.call_time_max, config.patience);
+        let supervised = Supervised {
+            config,
+            identity: identity.clone(),
+            profile,
+        };
+        Ok(Arc::new(Self {
+            identity,
+            report,
+            module,
+            stages: supervised.supervise(launched),
+            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            call_time_max,
+            patience,
+        }))
+    }
+
+    /// What the conformance test at the start found.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The child process that serves now, for diagnostics; none while it is being replaced.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        match &*self.stages.borrow() {
+            Stage::Serving(worker) => worker.pid,
+            _ => None,
+        }
+    }
+
+    /// Has `request` answered, over as many restarts as patience allows.
+    async fn ask<T>(
+        &self,
+        function: TokenFunction,
+        request: Request<'_>,
+        take: impl Fn(Answer<'_>) -> Option<T> + Send,
+    ) -> Result<T, TokenError> {
+        counter!("strongroom_hsm_calls_total", "function" => function.as_str()).increment(1);
+        tokio::time::timeout(self.patience, self.ask_patiently(function, request, take))
+            .await
+            .unwrap_or_else(|_| {
+                Err(TokenError::Unavailable {
+                    reason: match &*self.stages.borrow() {
+                        Stage::Recovering { reason, .. } => reason.clone(),
+                        _ => format!("no answer within {} s", self.patience.as_secs()),
+                    },
+                })
+            })
+    }
+
+    async fn ask_patiently<T>(
+        &self,
+        function: TokenFunction,
+        request: Request<'_>,
+        take: impl Fn(Answer<'_>) -> Option<T> + Send,
+    ) -> Result<T, TokenError> {
+        let _turn = self.in_flight.acquire().await;
+        let mut failed_generation = None;
+        let mut broken = 0;
+        for _ in 0..SENDS_MAX {
+            let worker = self.serving(failed_generation).await?;
+            failed_generation = Some(worker.generation);
+            if let Ok(frame) = worker.call(&request, self.call_time_max).await {
+                match wire::message_of(&frame) {
+                    Ok(Answer::Refused(refusal)) => return Err(refusal.into_error(&self.module)),
+                    Ok(Answer::Broken { reason }) => {
+                        worker.condemn();
+                        broken += 1;
+                        if broken == BROKEN_MAX {
+                            return Err(TokenError::Unavailable { reason });
+                        }
+                        debug!(function = function.as_str(), reason, "the token broke down");
+                    }
+                    Ok(answer) => return take(answer).ok_or_else(supervisor::wrong_answer),
+                    Err(_) => worker.condemn(),
+                }
+            }
+            counter!("strongroom_hsm_retries_total", "function" => function.as_str()).increment(1);
+        }
+        Err(TokenError::Unavailable {
+            reason: format!(
+                "the process of the module ended {SENDS_MAX} times over one call of {}",
+                function.as_str()
+            ),
+        })
+    }
+
+    /// The child that serves, once there is one younger than that which failed.
+    async fn serving(&self, failed_generation: Option<u64>) -> Result<Arc<Worker>, TokenError> {
+        let mut stages = self.stages.clone();
+        loop {
+            match &*stages.borrow_and_update() {
+                Stage::Serving(worker) if Some(worker.generation) > failed_generation => {
+                    return Ok(Arc::clone(worker));
+                }
+                Stage::Serving(_)
+                | Stage::Recovering {
+                    hopeless: false, ..
+                } => {}
+                Stage::Recovering { reason, .. } => {
+                    return Err(TokenError::Unavailable {
+                        reason: reason.clone(),
+                    });
+                }
+                Stage::Stopped(error) => return Err(error.clone()),
+            }
+            if stages.changed().await.is_err() {
+                return Err(TokenError::Unavailable {
+                    reason: "the runtime that supervised the token has ended".into(),
+                });
+            }
+        }
+    }
+
+    /// Makes a key. Its `CKA_ID` is drawn first, so that a second try recognises the key which the
+    /// first one made before the process died.
+    async fn create(
+        &self,
+        function: TokenFunction,
+        kind: KeyKind,
+        label: &KeyLabel,
+    ) -> Result<Option<[u8; 32]>, TokenError> {
+        limits::check_label(&label.0)?;
+        let id = self
+            .ask(
+                TokenFunction::Random,
+                Request::Random { len_bytes: 16 },
+                array::<16>,
+            )
+            .await?;
+        let request = Request::Create {
+            kind,
+            label: &label.0,
+            id,
+        };
+        self.ask(function, request, |answer| match answer {
+            Answer::Done => Some(None),
+            answer => array::<32>(answer).map(Some),
+        })
+        .await
+    }
+}
+
+fn array<const N: usize>(answer: Answer<'_>) -> Option<[u8; N]> {
+    match answer {
+        Answer::Bytes(bytes) => bytes.try_into().ok(),
+        _ => None,
+    }
+}
+
+fn secret(answer: Answer<'_>) -> Option<Zeroizing<Vec<u8>>> {
+    match answer {
+        Answer::Bytes(bytes) => Some(Zeroizing::new(bytes.to_vec())),
+        _ => None,
+    }
+}
+
+fn done(answer: Answer<'_>) -> Option<()> {
+    matches!(answer, Answer::Done).then_some(())
+}
+
+#[async_trait]
+impl Token for HsmToken {
+    fn identity(&self) -> TokenIdentity {
+        self.identity.clone()
+    }
+
+    async fn health(&self) -> Result<(), TokenError> {
+        self.ask(TokenFunction::Health, Request::Health, done).await
+    }
+
+    async fn create_kek(&self, label: &KeyLabel) -> Result<(), TokenError> {
+        self.create(TokenFunction::CreateKek, KeyKind::Kek, label)
+            .await
+            .map(drop)
+    }
+
+    async fn create_mac_key(&self, label: &KeyLabel) -> Result<(), TokenError> {
+        self.create(TokenFunction::CreateMacKey, KeyKind::Mac, label)
+            .await
+            .map(drop)
+    }
+
+    async fn create_signing_key(&self, label: &KeyLabel) -> Result<[u8; 32], TokenError> {
+        self.create(TokenFunction::CreateSigningKey, KeyKind::Signing, label)
+            .await?
+            .ok_or_else(supervisor::wrong_answer)
+    }
+
+    async fn has_key(&self, label: &KeyLabel) -> Result<bool, TokenError> {
+        limits::check_label(&label.0)?;
+        let request = Request::HasKey { label: &label.0 };
+        self.ask(TokenFunction::HasKey, request, |answer| match answer {
+            Answer::Truth(truth) => Some(truth),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn public_key(&self, label: &KeyLabel) -> Result<[u8; 32], TokenError> {
+        limits::check_label(&label.0)?;
+        let request = Request::PublicKey { label: &label.0 };
+        self.ask(TokenFunction::PublicKey, request, array::<32>)
+            .await
+    }
+
+    async fn generate_wrapped(&self, kek: &KeyLabel) -> Result<WrappedKey, TokenError> {
+        limits::check_label(&kek.0)?;
+        let request = Request::GenerateWrapped { kek: &kek.0 };
+        let bytes = self
+            .ask(
+                TokenFunction::GenerateWrapped,
+                request,
+                array::<{ limits::WRAPPED_LEN_BYTES }>,
+            )
+            .await?;
+        Ok(WrappedKey {
+            kek: kek.clone(),
+            bytes: bytes.to_vec(),
+        })
+    }
+
+    async fn seal(
+        &self,
+        key: &WrappedKey,
+        context: &[u8],
+        plaintext: &[u8],
+    ) -> Result<SealedBytes, TokenError> {
+        limits::check_context(context)?;
+        limits::check_message(plaintext)?;
+        limits::check_wrapped(key)?;
+        let request = Request::Seal {
+            kek: &key.kek.0,
+            wrapped: &key.bytes,
+            context,
+            plaintext,
+        };
+        self.ask(TokenFunction::Seal, request, |answer| match answer {
+            Answer::Sealed { nonce, bytes } => Some(SealedBytes {
+                nonce,
+                bytes: bytes.to_vec(),
+            }),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn open(
+        &self,
+        key: &WrappedKey,
+        context: &[u8],
+        sealed: &SealedBytes,
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        limits::check_context(context)?;
+        limits::check_wrapped(key)?;
+        limits::check_sealed(sealed)?;
+        let request = Request::Open {
+            kek: &key.kek.0,
+            wrapped: &key.bytes,
+            context,
+            nonce: sealed.nonce,
+            sealed: &sealed.bytes,
+        };
+        self.ask(TokenFunction::Open, request, secret).await
+    }
+
+    async fn mac(&self, label: &KeyLabel, message: &[u8]) -> Result<[u8; 32], TokenError> {
+        limits::check_label(&label.0)?;
+        limits::check_message(message)?;
+        let request = Request::Mac {
+            label: &label.0,
+            message,
+        };
+        self.ask(TokenFunction::Mac, request, array::<32>).await
+    }
+
+    async fn sign(&self, label: &KeyLabel, message: &[u8]) -> Result<[u8; 64], TokenError> {
+        limits::check_label(&label.0)?;
+        limits::check_message(message)?;
+        let request = Request::Sign {
+            label: &label.0,
+            message,
+        };
+        self.ask(TokenFunction::Sign, request, array::<64>).await
+    }
+
+    async fn random(&self, len_bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        limits::check_random(len_bytes)?;
+        self.ask(TokenFunction::Random, Request::Random { len_bytes }, secret)
+            .await
+    }
+}

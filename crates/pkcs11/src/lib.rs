@@ -1,0 +1,30 @@
+//! The one crate that sees PKCS#11: module worker process, sessions, mechanism profiles, token
+//! conformance test.
+//!
+//! Above it stands [`Token`]: a few narrow operations with no handle, session or mechanism in
+//! them. A caller names keys by label or carries them wrapped, so a token process that dies and
+//! is started again is not noticed by anybody.
+//!
+//! Two engines: [`HsmToken`], a PKCS#11 module in a supervised child process, and
+//! [`MemoryToken`], software for tests. The daemon itself never loads a module: the child is the
+//! daemon's own executable, started with a hidden subcommand that calls [`worker_main`].
+
+mod config;
+pub mod conformance;
+mod hsm;
+mod limits;
+mod memory;
+mod provision;
+mod supervisor;
+mod token;
+mod wire;
+mod worker;
+
+pub use config::{HsmConfig, ModuleConfig, WorkerCommand};
+pub use hsm::HsmToken;
+pub use memory::MemoryToken;
+pub use provision::init_token;
+pub use token::{
+    KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, WrappedKey,
+};
+pub use worker::{is_worker, worker_main};

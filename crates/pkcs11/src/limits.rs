@@ -1,0 +1,73 @@
+//! The lengths every engine of [`Token`](crate::Token) holds to, checked before a token is asked.
+
+use crate::token::{SealedBytes, TokenError, WrappedKey};
+
+/// The longest plaintext, context or message, in bytes.
+pub(crate) const MESSAGE_LEN_BYTES_MAX: usize = 64 * 1024;
+/// The most random bytes in one call.
+pub(crate) const RANDOM_LEN_BYTES_MAX: usize = 1_024;
+/// An AES-256 key wrapped as RFC 3394 says: 8 bytes more than the key.
+pub(crate) const WRAPPED_LEN_BYTES: usize = 40;
+/// The tag of AES-256-GCM.
+pub(crate) const TAG_LEN_BYTES: usize = 16;
+/// The longest label, in bytes: what the tokens of the field take without cutting it.
+pub(crate) const LABEL_LEN_BYTES_MAX: usize = 64;
+
+fn invalid(reason: impl Into<String>) -> TokenError {
+    TokenError::Invalid {
+        reason: reason.into(),
+    }
+}
+
+pub(crate) fn check_label(label: &str) -> Result<(), TokenError> {
+    if label.is_empty() || label.len() > LABEL_LEN_BYTES_MAX {
+        return Err(invalid(format!(
+            "a label has 1 to {LABEL_LEN_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_message(message: &[u8]) -> Result<(), TokenError> {
+    if message.len() > MESSAGE_LEN_BYTES_MAX {
+        return Err(invalid(format!(
+            "{} bytes are more than the {MESSAGE_LEN_BYTES_MAX} a token takes",
+            message.len()
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_context(context: &[u8]) -> Result<(), TokenError> {
+    if context.is_empty() {
+        return Err(invalid("the context is empty"));
+    }
+    check_message(context)
+}
+
+/// A wrapped key of another length cannot be one a token gave out.
+pub(crate) fn check_wrapped(key: &WrappedKey) -> Result<(), TokenError> {
+    check_label(&key.kek.0)?;
+    if key.bytes.len() != WRAPPED_LEN_BYTES {
+        return Err(TokenError::NotAuthentic);
+    }
+    Ok(())
+}
+
+/// Sealed bytes of such a length cannot be what a token sealed.
+pub(crate) fn check_sealed(sealed: &SealedBytes) -> Result<(), TokenError> {
+    let lengths = TAG_LEN_BYTES..=MESSAGE_LEN_BYTES_MAX + TAG_LEN_BYTES;
+    if !lengths.contains(&sealed.bytes.len()) {
+        return Err(TokenError::NotAuthentic);
+    }
+    Ok(())
+}
+
+pub(crate) fn check_random(len_bytes: usize) -> Result<(), TokenError> {
+    if !(1..=RANDOM_LEN_BYTES_MAX).contains(&len_bytes) {
+        return Err(invalid(format!(
+            "1 to {RANDOM_LEN_BYTES_MAX} random bytes can be drawn at once, not {len_bytes}"
+        )));
+    }
+    Ok(())
+}

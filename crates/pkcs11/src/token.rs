@@ -1,0 +1,278 @@
+//! The seam: what the key service may ask of a token.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+/// The label (`CKA_LABEL`) under which a key lives on the token for good.
+#[derive(
+    Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize,
+)]
+pub struct KeyLabel(pub String);
+
+impl fmt::Display for KeyLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An AES-256 key wrapped by a key-encryption key of the token (RFC 3394: 40 bytes).
+///
+/// Its value has never been outside the token.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+pub struct WrappedKey {
+    /// The key-encryption key that wraps it.
+    pub kek: KeyLabel,
+    /// The wrapped key.
+    pub bytes: Vec<u8>,
+}
+
+/// Bytes sealed with AES-256-GCM (NIST SP 800-38D) inside the token.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct SealedBytes {
+    /// The 96-bit nonce.
+    pub nonce: [u8; 12],
+    /// The ciphertext, followed by the 16-byte tag.
+    pub bytes: Vec<u8>,
+}
+
+/// Which token this is, for the audit log and for people.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct TokenIdentity {
+    /// The token's label.
+    pub label: String,
+    /// The token's serial number.
+    pub serial: String,
+    /// Who made it.
+    pub manufacturer: String,
+    /// Which model it is.
+    pub model: String,
+    /// The mechanism profile in use, chosen by the conformance test.
+    pub profile: String,
+}
+
+/// Why a token did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// What was to be opened does not open: it was changed, or belongs to another key or context.
+    /// The token is well. Asking again gives the same answer.
+    #[error("the sealed bytes or the wrapped key do not belong to this key and context")]
+    NotAuthentic,
+    /// There is no such key on the token.
+    #[error("there is no key labelled {label} on the token")]
+    NoSuchKey {
+        /// The label that was looked for.
+        label: KeyLabel,
+    },
+    /// The token that was named is not in any slot of the module.
+    #[error("the module has no token labelled {label}; is it plugged in, and initialised?")]
+    NoSuchToken {
+        /// The token's label that was looked for.
+        label: String,
+    },
+    /// A token with this label is there already, so it was not initialised again.
+    #[error("there is a token labelled {label} already")]
+    TokenExists {
+        /// The token's label.
+        label: String,
+    },
+    /// The PKCS#11 module could not be loaded or initialised.
+    #[error("the PKCS#11 module {} is of no use: {reason}", path.display())]
+    Module {
+        /// Where it was looked for.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is a key with this label already.
+    #[error("there is a key labelled {label} on the token already")]
+    KeyExists {
+        /// The label.
+        label: KeyLabel,
+    },
+    /// The PIN was refused. It is never tried again by itself, since a token locks after a few.
+    #[error("the token refused the PIN ({reason}); give the right one and restart")]
+    Pin {
+        /// `incorrect`, `locked`, `expired` or `not set`.
+        reason: &'static str,
+    },
+    /// The token, its module or its process cannot serve now, and recovery within the time
+    /// allowed did not succeed. The operation is certainly not visible to anybody; it may be
+    /// asked again.
+    #[error("the token cannot serve now: {reason}")]
+    Unavailable {
+        /// What is known.
+        reason: String,
+    },
+    /// The token cannot do this at all: a mechanism is missing, or its conformance test failed.
+    #[error("the token cannot do this: {reason}")]
+    Unsupported {
+        /// What is missing.
+        reason: String,
+    },
+    /// The caller asked for something no token would do, such as a nonce of a wrong length.
+    #[error("the request to the token is not valid: {reason}")]
+    Invalid {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A hardware security module, as the key service sees it.
+///
+/// # Contract
+///
+/// - **Keys stay inside.** No method returns the value of a key that was made by
+///   [`Token::create_kek`], [`Token::create_mac_key`], [`Token::create_signing_key`] or
+///   [`Token::generate_wrapped`].
+/// - **No handles.** A key is named by its label, or carried wrapped. An engine may keep an
+///   unwrapped key as a session object, bounded in number, to save the unwrapping.
+/// - **Repeatable.** Every method may be called again after [`TokenError::Unavailable`]; an engine
+///   does so itself a few times while it recovers, but never after [`TokenError::Pin`].
+/// - **Certain.** [`TokenError::NotAuthentic`] is only answered after the token has shown with a
+///   known answer that it is well.
+/// - **Narrow.** Whatever exceeds a stated length, and an empty context, is [`TokenError::Invalid`]
+///   without the token being asked. A key is found only by the method it was made for: to
+///   [`Token::mac`] the label of a key-encryption key is [`TokenError::NoSuchKey`].
+/// - **Concurrent.** All methods may be called from many tasks at once.
+#[async_trait]
+pub trait Token: Send + Sync + fmt::Debug + 'static {
+    /// Which token this is.
+    fn identity(&self) -> TokenIdentity;
+
+    /// Whether the token serves now, by a cheap call to it.
+    ///
+    /// # Errors
+    /// [`TokenError`]: why not.
+    async fn health(&self) -> Result<(), TokenError>;
+
+    /// Makes a key-encryption key for good: AES-256, sensitive, never extractable, for wrapping
+    /// and unwrapping only.
+    ///
+    /// # Errors
+    /// [`TokenError::KeyExists`].
+    async fn create_kek(&self, label: &KeyLabel) -> Result<(), TokenError>;
+
+    /// Makes an HMAC-SHA-256 key for good (256 bits, sensitive, never extractable).
+    ///
+    /// # Errors
+    /// [`TokenError::KeyExists`].
+    async fn create_mac_key(&self, label: &KeyLabel) -> Result<(), TokenError>;
+
+    /// Makes an Ed25519 key pair for good (private key sensitive, never extractable) and returns
+    /// the 32-byte public key.
+    ///
+    /// # Errors
+    /// [`TokenError::KeyExists`].
+    async fn create_signing_key(&self, label: &KeyLabel) -> Result<[u8; 32], TokenError>;
+
+    /// Whether a key is on the token under `label`.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    async fn has_key(&self, label: &KeyLabel) -> Result<bool, TokenError>;
+
+    /// The 32-byte Ed25519 public key of the pair under `label`.
+    ///
+    /// # Errors
+    /// [`TokenError::NoSuchKey`].
+    async fn public_key(&self, label: &KeyLabel) -> Result<[u8; 32], TokenError>;
+
+    /// Makes an AES-256 key inside the token and gives it out wrapped by `kek`.
+    ///
+    /// # Errors
+    /// [`TokenError::NoSuchKey`].
+    async fn generate_wrapped(&self, kek: &KeyLabel) -> Result<WrappedKey, TokenError>;
+
+    /// Seals up to 64 KiB with AES-256-GCM under a wrapped key, bound to `context` (not empty).
+    ///
+    /// # Errors
+    /// [`TokenError::NotAuthentic`] when the wrapped key is not one of this token.
+    async fn seal(
+        &self,
+        key: &WrappedKey,
+        context: &[u8],
+        plaintext: &[u8],
+    ) -> Result<SealedBytes, TokenError>;
+
+    /// Opens what [`Token::seal`] sealed under the same key and context.
+    ///
+    /// # Errors
+    /// [`TokenError::NotAuthentic`].
+    async fn open(
+        &self,
+        key: &WrappedKey,
+        context: &[u8],
+        sealed: &SealedBytes,
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError>;
+
+    /// The HMAC-SHA-256 of `message` (up to 64 KiB) under the MAC key `label`.
+    ///
+    /// # Errors
+    /// [`TokenError::NoSuchKey`].
+    async fn mac(&self, label: &KeyLabel, message: &[u8]) -> Result<[u8; 32], TokenError>;
+
+    /// The Ed25519 signature of `message` (up to 64 KiB) by the key pair `label`.
+    ///
+    /// # Errors
+    /// [`TokenError::NoSuchKey`].
+    async fn sign(&self, label: &KeyLabel, message: &[u8]) -> Result<[u8; 64], TokenError>;
+
+    /// `len_bytes` (1 to 1,024) random bytes from the token's generator.
+    ///
+    /// # Errors
+    /// [`TokenError::Invalid`] for another length.
+    async fn random(&self, len_bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError>;
+}
+
+/// The functions of a [`Token`], as metrics and injected faults name them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum TokenFunction {
+    /// [`Token::health`].
+    Health,
+    /// [`Token::create_kek`].
+    CreateKek,
+    /// [`Token::create_mac_key`].
+    CreateMacKey,
+    /// [`Token::create_signing_key`].
+    CreateSigningKey,
+    /// [`Token::has_key`].
+    HasKey,
+    /// [`Token::public_key`].
+    PublicKey,
+    /// [`Token::generate_wrapped`].
+    GenerateWrapped,
+    /// [`Token::seal`].
+    Seal,
+    /// [`Token::open`].
+    Open,
+    /// [`Token::mac`].
+    Mac,
+    /// [`Token::sign`].
+    Sign,
+    /// [`Token::random`].
+    Random,
+}
+
+impl TokenFunction {
+    /// The name used as the label `function` of metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::CreateKek => "create_kek",
+            Self::CreateMacKey => "create_mac_key",
+            Self::CreateSigningKey => "create_signing_key",
+            Self::HasKey => "has_key",
+            Self::PublicKey => "public_key",
+            Self::GenerateWrapped => "generate_wrapped",
+            Self::Seal => "seal",
+            Self::Open => "open",
+            Self::Mac => "mac",
+            Self::Sign => "sign",
+            Self::Random => "random",
+        }
+    }
+}

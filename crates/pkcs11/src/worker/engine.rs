@@ -1,0 +1,320 @@
+//! Requests carried out on the token.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use cryptoki::slot::Slot;
+use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
+use zeroize::Zeroizing;
+
+use super::canary::Canary;
+use super::fault::{During, Fault};
+use super::module::OpenToken;
+use super::objects::{self, Life};
+use crate::token::{KeyLabel, WrappedKey};
+use crate::wire::{KeyKind, Profile, Refusal, Request};
+
+/// What a request came to.
+pub(super) enum Reply {
+    Done,
+    Truth(bool),
+    Bytes(Zeroizing<Vec<u8>>),
+    Sealed { nonce: [u8; 12], bytes: Vec<u8> },
+}
+
+impl Reply {
+    fn bytes(bytes: Vec<u8>) -> Self {
+        Self::Bytes(Zeroizing::new(bytes))
+    }
+}
+
+/// Where one thread keeps its session, opened when first needed.
+#[derive(Default)]
+pub(super) struct Seat {
+    session: Option<Session>,
+}
+
+/// A token in service.
+///
+/// All objects, of the token and of the session, are made and destroyed under the lock of
+/// `anchor`: SoftHSM breaks down when several threads do so at once, and a session's objects go
+/// with it, so they must belong to one that stays.
+pub(super) struct Engine {
+    context: Pkcs11,
+    slot: Slot,
+    profile: Profile,
+    canary: Canary,
+    anchor: Mutex<Session>,
+    /// Finding an object takes a token time in proportion to all it holds.
+    handles: Mutex<HashMap<(KeyKind, String), ObjectHandle>>,
+    unwrapped: Mutex<LruCache<WrappedKey, Arc<SessionKey>>>,
+    dropped: Arc<Mutex<Vec<ObjectHandle>>>,
+}
+
+/// An unwrapped key in the session. When its last user is done with it, it is put on the list of
+/// what the holder of the anchor is to destroy next.
+struct SessionKey {
+    handle: ObjectHandle,
+    dropped: Arc<Mutex<Vec<ObjectHandle>>>,
+}
+
+impl Drop for SessionKey {
+    fn drop(&mut self) {
+        self.dropped.lock().push(self.handle);
+    }
+}
+
+impl Engine {
+    pub(super) fn new(
+        token: OpenToken,
+        profile: Profile,
+        cached_keys_max: usize,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            canary: Canary::hatch(&token.anchor, &profile)?,
+            context: token.context,
+            slot: token.slot,
+            profile,
+            anchor: Mutex::new(token.anchor),
+            handles: Mutex::default(),
+            unwrapped: Mutex::new(LruCache::new(
+                NonZeroUsize::new(cached_keys_max).unwrap_or(NonZeroUsize::MIN),
+            )),
+            dropped: Arc::default(),
+        })
+    }
+
+    /// Waits for the object that is being made, and lets none be made after it while what is
+    /// returned is held.
+    pub(super) fn settle(&self, time_max: Duration) -> Option<MutexGuard<'_, Session>> {
+        self.anchor.try_lock_for(time_max)
+    }
+
+    /// Carries out `request`, with one more try on a fresh handle or session where the old one is
+    /// no longer good.
+    pub(super) fn perform(&self, seat: &mut Seat, request: &Request<'_>) -> Result<Reply, Fault> {
+        let mut renewed = 0;
+        let mut was_doubtful = false;
+        loop {
+            let session = match &mut seat.session {
+                Some(session) => &*session,
+                none => none.insert(
+                    self.context
+                        .open_rw_session(self.slot)
+                        .map_err(|error| During::Other.fault(error))?,
+                ),
+            };
+            match self.attempt(session, request) {
+                Err(Fault::StaleHandle(_)) if renewed < 2 => {
+                    self.handles.lock().clear();
+                    self.unwrapped.lock().clear();
+                    renewed += 1;
+                }
+                Err(Fault::StaleSession(_)) if renewed < 2 => {
+                    seat.session = None;
+                    renewed += 1;
+                }
+                Err(Fault::Doubtful(_)) => {
+                    // After an error an operation may still be active in the session.
+                    seat.session = None;
+                    self.canary.sing(&self.anchor.lock(), &self.profile)?;
+                    // The token is well, and was so both times: it is what it was given.
+                    if was_doubtful {
+                        return Err(Fault::Refused(Refusal::NotAuthentic));
+                    }
+                    was_doubtful = true;
+                }
+                Err(fault @ Fault::Broken(_)) => {
+                    seat.session = None;
+                    return Err(fault);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn attempt(&self, session: &Session, request: &Request<'_>) -> Result<Reply, Fault> {
+        match *request {
+            Request::Health => {
+                self.canary.sing(&self.anchor.lock(), &self.profile)?;
+                Ok(Reply::Done)
+            }
+            Request::Create { kind, label, id } => self.create(kind, label, &id),
+            Request::HasKey { label } => {
+                let found = objects::all_labelled(&self.anchor.lock(), label)?;
+                Ok(Reply::Truth(!found.is_empty()))
+            }
+            Request::PublicKey { label } => {
+                let private = self.key(KeyKind::Signing, label)?;
+                public_key(&self.anchor.lock(), private)
+            }
+            Request::GenerateWrapped { kek } => {
+                let kek = self.key(KeyKind::Kek, kek)?;
+                let anchor = self.anchor.lock();
+                self.bury(&anchor)?;
+                let key = objects::generate_data_key(&anchor, &self.profile)?;
+                let wrapped = objects::wrap(&anchor, kek, key);
+                objects::destroy(&anchor, key)?;
+                wrapped.map(Reply::bytes)
+            }
+            Request::Seal {
+                kek,
+                wrapped,
+                context,
+                plaintext,
+            } => {
+                let key = self.unwrapped(kek, wrapped)?;
+                let (nonce, bytes) = objects::seal(session, key.handle, context, plaintext)?;
+                Ok(Reply::Sealed { nonce, bytes })
+            }
+            Request::Open {
+                kek,
+                wrapped,
+                context,
+                nonce,
+                sealed,
+            } => {
+                let key = self.unwrapped(kek, wrapped)?;
+                objects::open(session, key.handle, context, nonce, sealed).map(Reply::Bytes)
+            }
+            Request::Mac { label, message } => {
+                let key = self.key(KeyKind::Mac, label)?;
+                objects::mac(session, key, message).map(Reply::bytes)
+            }
+            Request::Sign { label, message } => {
+                let key = self.key(KeyKind::Signing, label)?;
+                objects::sign(session, key, message).map(Reply::bytes)
+            }
+            Request::Random { len_bytes } => {
+                let mut bytes = Zeroizing::new(vec![0; len_bytes]);
+                session
+                    .generate_random_slice(&mut bytes)
+                    .map_err(|error| During::Other.fault(error))?;
+                Ok(Reply::Bytes(bytes))
+            }
+        }
+    }
+
+    /// The handle of a key that is on the token for good.
+    fn key(&self, kind: KeyKind, label: &str) -> Result<ObjectHandle, Fault> {
+        let name = (kind, label.to_owned());
+        if let Some(handle) = self.handles.lock().get(&name) {
+            return Ok(*handle);
+        }
+        let handle = objects::find(&self.anchor.lock(), kind, label)?;
+        self.handles.lock().insert(name, handle);
+        Ok(handle)
+    }
+
+    /// The handle of a wrapped key, unwrapped once and kept.
+    fn unwrapped(&self, kek: &str, wrapped: &[u8]) -> Result<Arc<SessionKey>, Fault> {
+        let name = WrappedKey {
+            kek: KeyLabel(kek.to_owned()),
+            bytes: wrapped.to_vec(),
+        };
+        if let Some(key) = self.unwrapped.lock().get(&name) {
+            return Ok(Arc::clone(key));
+        }
+        let kek = self.key(KeyKind::Kek, kek)?;
+        let anchor = self.anchor.lock();
+        // Another thread may have unwrapped it while this one waited.
+        if let Some(key) = self.unwrapped.lock().get(&name) {
+            return Ok(Arc::clone(key));
+        }
+        self.bury(&anchor)?;
+        let key = Arc::new(SessionKey {
+            handle: objects::unwrap(&anchor, kek, wrapped, &self.profile)?,
+            dropped: Arc::clone(&self.dropped),
+        });
+        self.unwrapped.lock().put(name, Arc::clone(&key));
+        Ok(key)
+    }
+
+    /// Destroys the session keys that nobody uses any more.
+    fn bury(&self, anchor: &Session) -> Result<(), Fault> {
+        let dropped = std::mem::take(&mut *self.dropped.lock());
+        for handle in dropped {
+            match objects::destroy(anchor, handle) {
+                // It is gone, which is all that was wanted.
+                Ok(()) | Err(Fault::StaleHandle(_)) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a key for good, unless the label is taken.
+    ///
+    /// A key with the same `CKA_ID` is the one this very call made before the process died. It is
+    /// taken if it works; a process that dies while it makes a key can leave one that does not.
+    fn create(&self, kind: KeyKind, label: &str, id: &[u8; 16]) -> Result<Reply, Fault> {
+        let anchor = self.anchor.lock();
+        let life = Life::Token { label, id };
+        for key in objects::all_labelled(&anchor, label)? {
+            if objects::id_of(&anchor, key)? != id {
+                return Err(Fault::Refused(Refusal::KeyExists(KeyLabel(
+                    label.to_owned(),
+                ))));
+            }
+            if let Ok(reply) = self.made_before(&anchor, kind, key) {
+                return Ok(reply);
+            }
+            // Was it the key, or is it the token?
+            self.canary.sing(&anchor, &self.profile)?;
+            objects::destroy(&anchor, key)?;
+        }
+        match kind {
+            KeyKind::Kek => objects::generate_kek(&anchor, life, &self.profile)?,
+            KeyKind::Mac => objects::generate_mac_key(&anchor, life, &self.profile)?,
+            KeyKind::Signing => {
+                for half in objects::public_keys(&anchor, id)? {
+                    objects::destroy(&anchor, half)?;
+                }
+                let (public, _) = objects::generate_signing_key(&anchor, life, &self.profile)?;
+                return objects::public_key_bytes(&anchor, public).map(Reply::bytes);
+            }
+        };
+        Ok(Reply::Done)
+    }
+
+    /// What the maker of `key` is to be answered, if the key works.
+    fn made_before(
+        &self,
+        anchor: &Session,
+        kind: KeyKind,
+        key: ObjectHandle,
+    ) -> Result<Reply, Fault> {
+        match kind {
+            KeyKind::Kek => {
+                let free = objects::generate_data_key(anchor, &self.profile)?;
+                let wrapped = objects::wrap(anchor, key, free);
+                objects::destroy(anchor, free)?;
+                let unwrapped = objects::unwrap(anchor, key, &wrapped?, &self.profile)?;
+                objects::destroy(anchor, unwrapped)?;
+                Ok(Reply::Done)
+            }
+            KeyKind::Mac => objects::mac(anchor, key, b"a trial").map(|_| Reply::Done),
+            KeyKind::Signing => {
+                objects::sign(anchor, key, b"a trial")?;
+                public_key(anchor, key)
+            }
+        }
+    }
+}
+
+fn public_key(anchor: &Session, private: ObjectHandle) -> Result<Reply, Fault> {
+    let id = objects::id_of(anchor, private)?;
+    match objects::public_keys(anchor, &id)?[..] {
+        [public] => objects::public_key_bytes(anchor, public).map(Reply::bytes),
+        ref found => Err(Fault::Refused(Refusal::Unsupported(format!(
+            "{} public keys of the token belong to one private key",
+            found.len()
+        )))),
+    }
+}

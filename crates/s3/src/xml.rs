@@ -1,0 +1,7 @@
+//! The XML of requests and answers.
+
+mod read;
+mod write;
+
+pub(crate) use read::Element;
+pub(crate) use write::{NAMESPACE, Writer};

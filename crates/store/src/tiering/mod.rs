@@ -1,0 +1,53 @@
+//! The steps of the lifecycle, each one compare-and-set change that may be repeated.
+
+mod due;
+mod restore;
+mod transition;
+
+use crate::history::{Found, History};
+use crate::rows::{Content, Parts, PayloadRow, WholePart};
+use crate::store::Inner;
+use crate::{StoreError, VersionName};
+
+/// A version that is not a delete marker, and what it holds.
+struct Held {
+    history: History,
+    found: Found,
+    content: Content,
+}
+
+impl Inner {
+    /// A version by its name; `None` when it is gone or a delete marker.
+    async fn held(&self, name: &VersionName) -> Result<Option<Held>, StoreError> {
+        let Some((history, found)) = self.find_named(name).await? else {
+            return Ok(None);
+        };
+        Ok(found.row.content.clone().map(|content| Held {
+            history,
+            found,
+            content,
+        }))
+    }
+}
+
+impl Held {
+    /// Writes the version with another content.
+    fn rewrite(&self, change: &mut crate::change::Change<'_>, name: &VersionName, after: Content) {
+        let row = crate::rows::VersionRow {
+            content: Some(after),
+            ..self.found.row.clone()
+        };
+        self.history.rewrite(change, name, &self.found, row);
+    }
+}
+
+/// The only part of a payload, for a version that holds its warm copy.
+fn whole_of(payload: &PayloadRow) -> Option<WholePart> {
+    match &payload.parts {
+        Parts::One(part) if payload.is_warm => Some(WholePart {
+            part: part.id,
+            blob: part.blob.clone(),
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,172 @@
+//! `strongroom audit`: everything here but `proof` reads files and needs no daemon.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use strongroom_audit::{Log, verify, verify_tlog_proof};
+
+use super::output;
+use crate::data_dir;
+use crate::remote::RemoteArguments;
+
+/// How many entries are read at a time.
+const PAGE: u64 = 4_096;
+
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check every entry, every tile and the signed checkpoint of a log, offline.
+    Verify {
+        /// The directory of the log: a copy will do.
+        #[arg(long, default_value = "./strongroom-data/audit")]
+        directory: PathBuf,
+        /// The verifier key of the log, or a file with it. The default is audit.vkey beside the
+        /// directory; an auditor brings the key that was handed over at the ceremony.
+        #[arg(long)]
+        verifier_key: Option<String>,
+    },
+    /// Print the entries of a log in order, one JSON object a line; with --json, one array.
+    Events {
+        /// The directory of the log.
+        #[arg(long, default_value = "./strongroom-data/audit")]
+        directory: PathBuf,
+        /// The first entry to print.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
+    /// Fetch the proof that an entry is under the signed checkpoint, as a C2SP tlog-proof.
+    Proof {
+        #[command(flatten)]
+        remote: RemoteArguments,
+        /// The place of the entry in the log, counted from 0.
+        index: u64,
+    },
+    /// Check an entry against its proof, offline.
+    CheckProof {
+        /// The file with the proof.
+        proof: PathBuf,
+        /// The file with the entry, exactly as it stands on the log.
+        entry: PathBuf,
+        /// The verifier key of the log, or a file with it.
+        #[arg(long)]
+        verifier_key: String,
+    },
+}
+
+pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Result<()> {
+    match command {
+        AuditCommand::Verify {
+            directory,
+            verifier_key,
+        } => {
+            let key = read_verifier_key(&directory, verifier_key)?;
+            let verified = verify::verify_dir(&directory, &key).with_context(|| {
+                format!(
+                    "the log in {} does not hold; keep it as it is and compare it with a copy",
+                    directory.display()
+                )
+            })?;
+            let root = verified.root.to_string();
+            let whole = json!({
+                "entries": verified.size,
+                "root": root,
+                "pending": verified.pending,
+                "torn_len_bytes": verified.torn_len_bytes,
+            });
+            let mut lines = Vec::new();
+            if verified.pending > 0 {
+                lines.push(format!(
+                    "{} newer entries are whole, but not yet under a checkpoint",
+                    verified.pending
+                ));
+            }
+            lines.push(format!(
+                "{} entries hold under the signed checkpoint with root {root}",
+                verified.size
+            ));
+            output::lines(json_asked, &whole, &lines);
+        }
+        AuditCommand::Events { directory, from } => events(&directory, from, json_asked)?,
+        AuditCommand::Proof { remote, index } => {
+            let proof = remote
+                .connect()?
+                .get(&format!("/v1/audit/proofs/{index}"))
+                .await?;
+            let text = proof["proof"].as_str().unwrap_or_default().to_owned();
+            output::lines(json_asked, &proof, &[text]);
+        }
+        AuditCommand::CheckProof {
+            proof,
+            entry,
+            verifier_key,
+        } => {
+            let text = std::fs::read_to_string(&proof)
+                .with_context(|| format!("cannot read {}", proof.display()))?;
+            let bytes = std::fs::read(&entry)
+                .with_context(|| format!("cannot read {}", entry.display()))?;
+            let key = text_or_file(&verifier_key);
+            let proven =
+                verify_tlog_proof(&text, &bytes, key.trim()).context("the entry is not proven")?;
+            output::lines(
+                json_asked,
+                &json!({ "index": proven.index.0 }),
+                &[format!("the entry is number {} of the log", proven.index)],
+            );
+        }
+    }
+    Ok(())
+}
+
+fn events(directory: &Path, from: u64, json_asked: bool) -> anyhow::Result<()> {
+    if !directory.is_dir() {
+        bail!("{} is not the directory of a log", directory.display());
+    }
+    let reader = Log::reader(directory);
+    let size = reader.size()?.max(reader.published_size()?);
+    let mut array = Vec::new();
+    let mut at = from;
+    while at < size {
+        let until = (at + PAGE).min(size);
+        for (index, entry) in (at..).zip(reader.entries(at..until)?) {
+            let mut event: Value = serde_json::from_slice(&entry)
+                .with_context(|| format!("entry {index} is not JSON"))?;
+            event["index"] = index.into();
+            if json_asked {
+                array.push(event);
+            } else {
+                println!("{event}");
+            }
+        }
+        at = until;
+    }
+    if json_asked {
+        println!("{:#}", Value::Array(array));
+    }
+    Ok(())
+}
+
+fn read_verifier_key(directory: &Path, given: Option<String>) -> anyhow::Result<String> {
+    if let Some(given) = given {
+        return Ok(text_or_file(&given).trim().to_owned());
+    }
+    let beside = directory
+        .parent()
+        .unwrap_or(Path::new("."))
+        .join(data_dir::VERIFIER_KEY);
+    let inside = directory.join(data_dir::VERIFIER_KEY);
+    for path in [&beside, &inside] {
+        if let Ok(text) = std::fs::read_to_string(path) {
+            return Ok(text.trim().to_owned());
+        }
+    }
+    bail!(
+        "there is no verifier key at {}; give it with --verifier-key",
+        beside.display()
+    )
+}
+
+/// What the file says when the text names one, and the text itself otherwise.
+fn text_or_file(given: &str) -> String {
+    std::fs::read_to_string(given).unwrap_or_else(|_| given.to_owned())
+}

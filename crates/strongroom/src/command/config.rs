@@ -1,0 +1,39 @@
+//! `strongroom config`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::config::{Config, SETTINGS};
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check a configuration file; every fault is named with its line.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print every setting with its default, its environment variable and its meaning.
+    Reference,
+}
+
+pub(super) fn run(command: ConfigCommand) -> anyhow::Result<()> {
+    match command {
+        ConfigCommand::Check { file } => {
+            Config::load(&file)?;
+            println!("{} is valid", file.display());
+        }
+        ConfigCommand::Reference => {
+            for setting in SETTINGS {
+                let default = match (setting.default, setting.required) {
+                    (Some(default), _) => format!("default {default}"),
+                    (None, true) => "required".to_owned(),
+                    (None, false) => "no default".to_owned(),
+                };
+                println!("{}\n    {default}; {}", setting.name, setting.variable());
+                println!("    {}", setting.meaning);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! The daemon's configuration: a TOML file, each setting also by environment `STRONGROOM_…`.
+
+mod read;
+mod setting;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) use read::Fault;
+pub(crate) use setting::SETTINGS;
+
+use read::Values;
+
+/// What the daemon is to do, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) region: String,
+    pub(crate) account: String,
+    pub(crate) s3: Endpoint,
+    pub(crate) s3_domain: Option<String>,
+    pub(crate) allow_plain_http_customer_keys: bool,
+    pub(crate) block_customer_keys_on_new_buckets: bool,
+    pub(crate) api: Endpoint,
+    pub(crate) admin_token_file: PathBuf,
+    pub(crate) token: TokenSettings,
+    pub(crate) audit_origin: String,
+    pub(crate) audit_sync: bool,
+    pub(crate) audit_publish_interval: Duration,
+    pub(crate) bucket_key_age_max: Duration,
+    pub(crate) bucket_key_uses_max: u64,
+    pub(crate) metadata_cache_bytes: u64,
+    pub(crate) cold_directory: PathBuf,
+    pub(crate) log: LogSettings,
+}
+
+/// Where an endpoint listens, and its certificate when it speaks TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) listen: SocketAddr,
+    pub(crate) tls: Option<TlsFiles>,
+}
+
+/// The PEM files of an endpoint that speaks TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) private_key: PathBuf,
+}
+
+/// Which token to use, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenSettings {
+    pub(crate) module: PathBuf,
+    pub(crate) label: String,
+    pub(crate) pin_file: PathBuf,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) call_timeout: Duration,
+}
+
+/// What is logged and how it looks.
+#[derive(Clone, Debug)]
+pub(crate) struct LogSettings {
+    pub(crate) level: String,
+    pub(crate) json: bool,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// The file or the environment has faults.
+    #[error("{}", faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect::<Vec<_>>().join("\n"))]
+    Faulty { path: PathBuf, faults: Vec<Fault> },
+}
+
+impl Config {
+    /// Reads the file at `path`, with the process's environment over it.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self::parse(&text, base, &environment).map_err(|faults| ConfigError::Faulty {
+            path: path.to_owned(),
+            faults,
+        })
+    }
+
+    /// Reads the text of a configuration file, with `environment` over it.
+    pub(crate) fn parse(
+        text: &str,
+        base: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, Vec<Fault>> {
+        let values = read::read(text, base, environment)?;
+        let mut faults = Vec::new();
+        let config = Self::from_values(&values, &mut faults);
+        match config {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => Err(faults),
+        }
+    }
+
+    fn from_values(values: &Values, faults: &mut Vec<Fault>) -> Option<Self> {
+        let data_dir = values.path("data_dir")?;
+        let s3 = endpoint(values, "s3", faults)?;
+        let api = endpoint(values, "api", faults)?;
+        let allow_plain_http_customer_keys = values.switch("s3.allow_plain_http_customer_keys")?;
+        if allow_plain_http_customer_keys && s3.tls.is_none() && !s3.listen.ip().is_loopback() {
+            faults.push(Fault {
+                place: None,
+                message: "`s3.allow_plain_http_customer_keys` would let customer keys cross a \
+                          network in the clear: listen on a loopback address, or set \
+                          `s3.tls_certificate` and `s3.tls_private_key`"
+                    .to_owned(),
+            });
+        }
+        let account = values.text("account")?;
+        if account.len() != 12 || !account.bytes().all(|digit| digit.is_ascii_digit()) {
+            faults.push(Fault {
+                place: None,
+                message: format!("`account` takes twelve digits, not {account:?}"),
+            });
+        }
+        let environment = values
+            .list("token.environment")
+            .iter()
+            .filter_map(|pair| {
+                let split = pair.split_once('=');
+                if split.is_none() {
+                    faults.push(Fault {
+                        place: None,
+                        message: format!("`token.environment` takes NAME=VALUE, not {pair:?}"),
+                    });
+                }
+                split.map(|(name, value)| (name.to_owned(), value.to_owned()))
+            })
+            .collect();
+        Some(Self {
+            cold_directory: values
+                .path("cold.directory")
+                .unwrap_or_else(|| data_dir.join("cold")),
+            data_dir,
+            region: values.text("region")?,
+            account,
+            s3,
+            s3_domain: values.text("s3.domain"),
+            allow_plain_http_customer_keys,
+            block_customer_keys_on_new_buckets: values
+                .switch("s3.block_customer_keys_on_new_buckets")?,
+            api,
+            admin_token_file: values.path("api.admin_token_file")?,
+            token: TokenSettings {
+                module: values.path("token.module")?,
+                label: values.text("token.label")?,
+                pin_file: values.path("token.pin_file")?,
+                environment,
+                call_timeout: Duration::from_secs(values.number("token.call_timeout_s")?),
+            },
+            audit_origin: values.text("audit.origin")?,
+            audit_sync: values.text("audit.durability")? == "sync",
+            audit_publish_interval: Duration::from_millis(
+                values.number("audit.publish_interval_ms")?,
+            ),
+            bucket_key_age_max: Duration::from_secs(values.number("keys.bucket_key_age_s_max")?),
+            bucket_key_uses_max: values.number("keys.bucket_key_uses_max")?,
+            metadata_cache_bytes: values.number("metadata.cache_bytes")?,
+            log: LogSettings {
+                level: values.text("log.level")?,
+                json: values.text("log.format")? == "json",
+            },
+        })
+    }
+}
+
+fn endpoint(values: &Values, name: &str, faults: &mut Vec<Fault>) -> Option<Endpoint> {
+    let certificate = values.path(&format!("{name}.tls_certificate"));
+    let private_key = values.path(&format!("{name}.tls_private_key"));
+    let tls = match (certificate, private_key) {
+        (Some(certificate), Some(private_key)) => Some(TlsFiles {
+            certificate,
+            private_key,
+        }),
+        (None, None) => None,
+        _ => {
+            faults.push(Fault {
+                place: None,
+                message: format!(
+                    "`{name}.tls_certificate` and `{name}.tls_private_key` go together"
+                ),
+            });
+            None
+        }
+    };
+    Some(Endpoint {
+        listen: values.address(&format!("{name}.listen"))?,
+        tls,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+data_dir = "data"
+api.admin_token_file = "admin.token"
+token = { module = "m.so", label = "l", pin_file = "pin" }
+"#;
+
+    fn parse(text: &str) -> Result<Config, Vec<Fault>> {
+        Config::parse(text, Path::new("/etc/strongroom"), &BTreeMap::new())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_reference() {
+        let config = parse(WHOLE).expect("valid");
+        assert_eq!(
+            config.cold_directory,
+            Path::new("/etc/strongroom/data/cold")
+        );
+        assert!(!config.audit_sync && !config.allow_plain_http_customer_keys);
+        assert!(config.s3.tls.is_none());
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        for (wrong, told) in [
+            ("s3.tls_certificate = \"c.pem\"", "go together"),
+            (
+                "s3.allow_plain_http_customer_keys = true\ns3.listen = \"10.0.0.1:80\"",
+                "cross a network",
+            ),
+            ("account = \"12\"", "twelve digits"),
+        ] {
+            let faults = parse(&format!("{wrong}\n{WHOLE}")).expect_err(wrong);
+            assert!(faults[0].message.contains(told), "{faults:?}");
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! Wiring: which engine stands behind each seam, in which order things start and end.
+//!
+//! Start: token, then the audit log (its checkpoints are signed by the token), then the key
+//! service, then the store, then the lifecycle, then the sockets. End: the reverse. The audit log
+//! is closed last, with a checkpoint over everything.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::body::Incoming;
+use hyper::service::Service as _;
+use secrecy::SecretString;
+use strongroom_api::{ApiConfig, ObjectHalf};
+use strongroom_audit::{AuditLog, Durability, Log, LogConfig, Origin};
+use strongroom_blobs::{LocalBlobs, LocalBlobsConfig};
+use strongroom_environment::{Clock, Entropy, SystemClock, SystemEntropy};
+use strongroom_keys::{
+    Caller, KeyLimits, KeyService, KeysConfig, NewUser, Role, TokenSigner, Users, ensure_token_keys,
+};
+use strongroom_lifecycle::cold::{DirectoryTier, TierSettings};
+use strongroom_lifecycle::{Lifecycle, LifecycleSeams, LifecycleSettings};
+use strongroom_meta::{MetaStore, RedbStore};
+use strongroom_pkcs11::{HsmConfig, HsmToken, ModuleConfig, WorkerCommand};
+use strongroom_s3::{Connection, S3Config};
+use strongroom_store::{Store, StoreSeams};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, TokenSettings};
+use crate::data_dir;
+use crate::listen::{Listener, Peer};
+
+/// How much of the product a process serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Objects and keys.
+    Whole,
+    /// The key service alone.
+    KeysOnly,
+}
+
+/// What it takes to reach the token.
+pub(crate) fn hsm_config(settings: &TokenSettings) -> anyhow::Result<HsmConfig> {
+    let pin = data_dir::read_secret(&settings.pin_file)?;
+    let module = ModuleConfig {
+        module: settings.module.clone(),
+        env: settings.environment.clone(),
+        token_label: settings.label.clone(),
+        reserved_init_args: None,
+    };
+    let mut config = HsmConfig::new(
+        module,
+        SecretString::from(pin.as_str()),
+        WorkerCommand::this_executable(crate::WORKER_SUBCOMMAND),
+    );
+    config.call_time_max = settings.call_timeout;
+    Ok(config)
+}
+
+/// The key service with everything below it.
+pub(crate) struct KeyDaemon {
+    service: KeyService,
+    log: Log,
+    meta: Arc<dyn MetaStore>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    publisher: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl KeyDaemon {
+    /// Starts the token, the audit log, the metadata engine and the key service.
+    pub(crate) async fn start(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        data_dir::make(&config.data_dir)?;
+        let token = HsmToken::start(hsm_config(&config.token)?)
+            .await
+            .with_context(|| {
+                format!(
+                    "the token {} cannot be used; `strongroom hsm test` says more",
+                    config.token.label
+                )
+            })?;
+        ensure_token_keys(&*token)
+            .await
+            .context("the keys on the token cannot be made or found")?;
+        let signer = Arc::new(TokenSigner::open(token.clone()).await?);
+
+        let mut log_config = LogConfig::new(
+            config.data_dir.join(data_dir::AUDIT),
+            Origin::new(config.audit_origin.clone()).context("`audit.origin`")?,
+        );
+        if config.audit_sync {
+            log_config.durability = Durability::Sync;
+        }
+        let log = Log::open(log_config, signer).context("the audit log cannot be opened")?;
+        let verifier = config.data_dir.join(data_dir::VERIFIER_KEY);
+        keep_verifier_key(&verifier, &log.verifier_key())?;
+
+        let meta: Arc<dyn MetaStore> = Arc::new(
+            RedbStore::open(
+                &config.data_dir.join(data_dir::METADATA),
+                usize::try_from(config.metadata_cache_bytes)?,
+            )
+            .context("the metadata cannot be opened")?,
+        );
+        let audit: Arc<dyn AuditLog> = Arc::new(log.clone());
+        let limits = KeyLimits {
+            bucket_key_age_max: config.bucket_key_age_max,
+            bucket_key_uses_max: config.bucket_key_uses_max,
+            ..KeyLimits::default()
+        };
+        let keys_config = KeysConfig {
+            region: config.region.clone(),
+            account: config.account.clone(),
+            limits,
+        };
+        let service = KeyService::start(
+            keys_config,
+            token,
+            meta.clone(),
+            audit,
+            clock.clone(),
+            entropy.clone(),
+        )
+        .await
+        .context("the key service does not start")?;
+
+        let (stop, mut stopped) = watch::channel(false);
+        let publishing = log.clone();
+        let every = config.audit_publish_interval;
+        let publisher = tokio::spawn(async move {
+            let until = async move {
+                // An error means that the sender is gone, which is an end too.
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            if let Err(error) = publishing.publish_until(every, until).await {
+                tracing::error!(%error, "the last checkpoint of the audit log was not published");
+            }
+        });
+        Ok(Self {
+            service,
+            log,
+            meta,
+            clock,
+            entropy,
+            publisher,
+            stop,
+        })
+    }
+
+    pub(crate) fn users(&self) -> &Arc<Users> {
+        &self.service.users
+    }
+
+    pub(crate) fn service(&self) -> &KeyService {
+        &self.service
+    }
+
+    /// Makes the administrator's access key of a new deployment.
+    pub(crate) async fn make_first_user(&self) -> anyhow::Result<NewUser> {
+        Ok(self
+            .users()
+            .create(
+                "administrator",
+                Role::Admin,
+                &Caller::daemon("strongroom:init"),
+            )
+            .await?)
+    }
+
+    /// Publishes a checkpoint over everything and ends.
+    pub(crate) async fn close(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.publisher.await {
+            tracing::error!(%error, "the publisher of the audit log broke off");
+        }
+    }
+}
+
+/// Writes the verifier key of the log at first; refuses to go on with another one later.
+fn keep_verifier_key(path: &Path, key: &str) -> anyhow::Result<()> {
+    match std::fs::read_to_string(path) {
+        Ok(kept) if kept.trim() == key => Ok(()),
+        Ok(_) => bail!(
+            "{} is the verifier key of another log: the token's audit key or `audit.origin` has \
+             changed; put the right token or origin back, or move the old log and key away",
+            path.display()
+        ),
+        Err(_) => data_dir::write_private(path, format!("{key}\n").as_bytes()),
+    }
+}
+
+/// A simulated clock that can be moved from outside.
+pub(crate) type SimulatedClock = Arc<strongroom_environment::SimulatedClock>;
+
+/// What a process was started with besides its configuration.
+pub(crate) struct Start {
+    pub(crate) scope: Scope,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The same clock, when it is simulated.
+    pub(crate) simulated: Option<SimulatedClock>,
+}
+
+/// A process that serves.
+pub(crate) struct Daemon {
+    keys: KeyDaemon,
+    servers: Vec<JoinHandle<()>>,
+    lifecycle: Option<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    pub(crate) s3_url: Option<String>,
+    pub(crate) api_url: String,
+}
+
+impl Daemon {
+    /// Starts everything and serves.
+    pub(crate) async fn start(config: &Config, start: Start) -> anyhow::Result<Self> {
+        // The sockets are bound first: an address that is taken is found out before anything is
+        // touched. They accept when all else is up.
+        let s3_listener = match start.scope {
+            Scope::Whole => Some(Listener::bind(&config.s3).await?),
+            Scope::KeysOnly => None,
+        };
+        let api_listener = Listener::bind(&config.api).await?;
+        let s3_url = s3_listener.as_ref().map(Listener::url).transpose()?;
+        let api_url = api_listener.url()?;
+        let admin_token = data_dir::read_secret(&config.admin_token_file)?;
+        if admin_token.len() < 32 {
+            bail!(
+                "the administrator's token in {} is shorter than 32 characters; `strongroom init` \
+                 makes one",
+                config.admin_token_file.display()
+            );
+        }
+
+        let keys = KeyDaemon::start(config, start.clock.clone()).await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut servers = Vec::new();
+        let mut runner = None;
+        let mut objects = None;
+        if let Some(listener) = s3_listener {
+            let blobs = LocalBlobs::open(
+                &config.data_dir.join(data_dir::VOLUMES),
+                LocalBlobsConfig::default(),
+            )
+            .context("the blob volumes cannot be opened")?;
+            let store = Store::open(StoreSeams {
+                meta: keys.meta.clone(),
+                blobs: Arc::new(blobs),
+                keys: keys.service.objects.clone(),
+                clock: keys.clock.clone(),
+                entropy: keys.entropy.clone(),
+            })
+            .await
+            .context("the store cannot be opened")?;
+            let lifecycle = open_lifecycle(config, &keys, &store)?;
+            let service = strongroom_s3::service(S3Config {
+                store: Arc::new(store.clone()),
+                lifecycle: Arc::new(lifecycle.clone()),
+                keys: keys.service.objects.clone(),
+                users: keys.users().clone(),
+                // Clients sign by their own clocks, also where that of the objects is simulated.
+                clock: Arc::new(SystemClock::new()),
+                entropy: keys.entropy.clone(),
+                region: config.region.clone(),
+                account: config.account.clone(),
+                base_domain: config.s3_domain.clone(),
+                allow_plain_http_customer_keys: config.allow_plain_http_customer_keys,
+                block_customer_keys_on_new_buckets: config.block_customer_keys_on_new_buckets,
+            });
+            let handle = move |mut request: http::Request<Incoming>, peer: Peer| {
+                request.extensions_mut().insert(Connection {
+                    peer: Some(peer.address),
+                    tls: peer.tls,
+                });
+                let answer = service.call(request);
+                async move {
+                    match answer.await {
+                        Ok(answer) => answer,
+                        Err(never) => match never {},
+                    }
+                }
+            };
+            servers.push(tokio::spawn(listener.serve(handle, stopped.clone())));
+            let (running, mut ended) = (lifecycle.clone(), stopped.clone());
+            runner = Some(tokio::spawn(async move {
+                let until = async move {
+                    let _ = ended.wait_for(|stop| *stop).await;
+                };
+                running.run_in_background(until).await;
+            }));
+            objects = Some(ObjectHalf { store, lifecycle });
+        }
+        let api = Arc::new(strongroom_api::service(ApiConfig {
+            kms: keys.service.kms.clone(),
+            users: keys.users().clone(),
+            log: keys.log.clone(),
+            objects,
+            clock: keys.clock.clone(),
+            simulated_clock: start.simulated,
+            entropy: keys.entropy.clone(),
+            region: config.region.clone(),
+            admin_token,
+        })?);
+        let handle = move |request, peer: Peer| {
+            let api = api.clone();
+            async move { api.handle(request, peer.address).await }
+        };
+        servers.push(tokio::spawn(api_listener.serve(handle, stopped)));
+        Ok(Self {
+            keys,
+            servers,
+            lifecycle: runner,
+            stop,
+            s3_url,
+            api_url,
+        })
+    }
+
+    pub(crate) fn keys(&self) -> &KeyDaemon {
+        &self.keys
+    }
+
+    /// Lets the requests under way finish, then ends everything in order.
+    pub(crate) async fn close(self) {
+        self.stop.send_replace(true);
+        for task in self.servers.into_iter().chain(self.lifecycle) {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part of the daemon broke off");
+            }
+        }
+        self.keys.close().await;
+        tracing::info!("everything is closed");
+    }
+}
+
+fn open_lifecycle(config: &Config, keys: &KeyDaemon, store: &Store) -> anyhow::Result<Lifecycle> {
+    data_dir::make(&config.cold_directory)?;
+    let tier = DirectoryTier::open(
+        &config.cold_directory,
+        TierSettings::default(),
+        keys.clock.clone(),
+    )
+    .with_context(|| {
+        format!(
+            "the cold tier in {} cannot be opened",
+            config.cold_directory.display()
+        )
+    })?;
+    let seams = LifecycleSeams {
+        store: store.clone(),
+        meta: keys.meta.clone(),
+        tier: Arc::new(tier),
+        clock: keys.clock.clone(),
+        entropy: keys.entropy.clone(),
+    };
+    Ok(Lifecycle::new(seams, LifecycleSettings::default()))
+}
+
+/// A new bearer token: 256 random bits as base64url.
+pub(crate) fn new_bearer_token() -> Zeroizing<String> {
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    SystemEntropy.fill(&mut *bytes);
+    Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes))
+}
+
+/// Waits until the process is asked to end.
+pub(crate) async fn asked_to_end() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("asked to end; requests under way are finished first");
+    Ok(())
+}
+
+/// Makes sure that no memory of this process reaches a disk or another process.
+pub(crate) fn harden() -> anyhow::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )
+    .context("core dumps cannot be switched off")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("the process cannot be closed to debuggers")?;
+    Ok(())
+}
+
+/// A runtime for serving.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}
+
+/// How long the blocking pool may take to end after everything is closed.
+pub(crate) const POOL_END_MAX: Duration = Duration::from_secs(5);
