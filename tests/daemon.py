@@ -103,6 +103,8 @@ class Daemon:
         config.setdefault("retries", {"max_attempts": 1, "mode": "standard"})
         if service == "s3":
             config.setdefault("s3", {"addressing_style": "path"})
+            # Without it boto3 presigns with Signature Version 2, which AWS has turned off as well.
+            config.setdefault("signature_version", "s3v4")
         return boto3.client(
             service, endpoint_url=endpoint, region_name=self.ready["region"],
             aws_access_key_id=self.ready["access_key_id"],
@@ -191,9 +193,12 @@ class Daemon:
         return json.loads(done.stdout) if json_output and check else done
 
     def key_uses(self, **fields):
-        """The key uses on the audit log that have these fields."""
+        """The key uses on the audit log that have these fields; `bucket` is that of the object."""
         events = self.cli("audit", "events", "--directory", self.data / "audit", json_output=True)
-        return [event for event in events if all(event.get(name) == value for name, value in fields.items())]
+        uses = [event for event in events if event["event"] == "key-use"]
+        for use in uses:
+            use["bucket"] = use.get("object", {}).get("bucket")
+        return [use for use in uses if all(use.get(name) == value for name, value in fields.items())]
 
 
 class CustomerKey:

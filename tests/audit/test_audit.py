@@ -6,7 +6,15 @@ import pytest
 
 
 def verify(daemon, directory, check=True):
-    return daemon.cli("audit", "verify", "--directory", directory, check=check)
+    return daemon.cli("audit", "verify", "--directory", directory, "--verifier-key", daemon.data / "audit.vkey", check=check)
+
+
+def superseded(path):
+    """Whether a partial tile is held whole by a wider one, or by the full one."""
+    if not path.parent.name.endswith(".p"):
+        return False
+    wider = any(int(other.name) > int(path.name) for other in path.parent.iterdir())
+    return wider or path.parent.with_suffix("").exists()
 
 
 def test_every_key_use_is_on_the_log_and_no_key_is(daemon, s3, bucket, key, other_key):
@@ -15,7 +23,7 @@ def test_every_key_use_is_on_the_log_and_no_key_is(daemon, s3, bucket, key, othe
     with pytest.raises(Exception):
         s3.get_object(Bucket=bucket, Key="o", **other_key.headers)
     s3.copy_object(Bucket=bucket, Key="o", CopySource={"Bucket": bucket, "Key": "o"}, **key.source_headers, **other_key.headers)
-    uses = [event for event in daemon.key_uses() if event.get("bucket") == bucket]
+    uses = daemon.key_uses(bucket=bucket)
     assert [(event["use"], event["outcome"]) for event in uses[:3]] == [("create", "granted"), ("open", "granted"), ("open", "refused")]
     assert any(event["use"] == "rewrap" for event in uses[3:])
     assert all(event["principal"] == daemon.ready["access_key_id"] and event["request_id"] for event in uses)
@@ -61,6 +69,9 @@ def test_one_changed_removed_or_reordered_byte_is_found(daemon, s3, bucket, key,
                 content[0], content[-1] = content[-1], content[0]
             (changed / name).write_bytes(content)
             if spoil == "remove":
+                if superseded(changed / name):
+                    # A partial tile that a wider one has replaced may be pruned (C2SP tlog-tiles).
+                    continue
                 (changed / name).unlink()
             done = verify(daemon, changed, check=False)
             assert done.returncode == 1, f"{spoil} {name}: {done.stdout}"

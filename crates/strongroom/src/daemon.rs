@@ -131,6 +131,10 @@ impl KeyDaemon {
         .await
         .context("the key service does not start")?;
 
+        // A log that has a checkpoint can be verified from the first moment on.
+        log.publish()
+            .await
+            .context("the first checkpoint of the audit log cannot be published")?;
         let (stop, mut stopped) = watch::channel(false);
         let publishing = log.clone();
         let every = config.audit_publish_interval;

@@ -23,7 +23,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -186,6 +186,7 @@ async fn serve_stream<S, F, Fut, B>(
     let mut stopping = false;
     let mut idle = IdleWatch::default();
     loop {
+        let carried_key = use_.carried_key();
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
@@ -197,7 +198,9 @@ async fn serve_stream<S, F, Fut, B>(
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = tokio::time::sleep(KEY_CARRIER_IDLE_MAX / 2), if use_.carried_key() && !stopping => {
+            // Whether to watch is decided as the loop turns, so the first key turns it.
+            () = use_.first_key.notified(), if !carried_key => {}
+            () = tokio::time::sleep(KEY_CARRIER_IDLE_MAX / 2), if carried_key && !stopping => {
                 if idle.is_over(&use_) {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
@@ -211,6 +214,8 @@ async fn serve_stream<S, F, Fut, B>(
 #[derive(Debug, Default)]
 struct ConnectionUse {
     carried_key: AtomicBool,
+    /// Told when the connection carries a key for the first time.
+    first_key: Notify,
     begun: AtomicU64,
     ended: AtomicU64,
 }
@@ -218,7 +223,9 @@ struct ConnectionUse {
 impl ConnectionUse {
     fn begin(self: &Arc<Self>, headers: &HeaderMap) -> UnderWay {
         if KEY_HEADERS.iter().any(|name| headers.contains_key(*name)) {
-            self.carried_key.store(true, Ordering::Relaxed);
+            if !self.carried_key.swap(true, Ordering::Relaxed) {
+                self.first_key.notify_one();
+            }
         }
         self.begun.fetch_add(1, Ordering::Relaxed);
         UnderWay(self.clone())

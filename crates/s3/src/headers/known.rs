@@ -5,6 +5,18 @@ use http::HeaderMap;
 use super::one;
 use crate::refusal::{Code, Outcome, Refusal};
 
+/// The canned ACLs of the Amazon S3 user guide, of which only those that change nothing are taken.
+const CANNED_ACLS: [&str; 8] = [
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+    "log-delivery-write",
+];
+
 /// Refuses a request with an `x-amz-` header that the service does not know, or whose value asks
 /// for something that it does not do.
 ///
@@ -22,6 +34,11 @@ pub(crate) fn check_known(headers: &HeaderMap, account: &str) -> Outcome<()> {
         if one(headers, name)?.is_some_and(|owner| owner != account) {
             return Err(Code::AccessDenied.into());
         }
+    }
+    if let Some(acl) = one(headers, "x-amz-acl")?
+        && !CANNED_ACLS.contains(&acl)
+    {
+        return Err(Refusal::argument("Invalid Argument", "x-amz-acl", acl));
     }
     let allowed: [(&str, &[&str]); 4] = [
         ("x-amz-acl", &["private", "bucket-owner-full-control"]),
@@ -152,6 +169,9 @@ mod tests {
         ] {
             check(name, value).expect(name);
         }
+        let refused = check("x-amz-acl", "nonsense").unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert_eq!(refused.value_of("ArgumentValue"), Some("nonsense"));
         let refused = check("x-amz-expected-bucket-owner", "111111111111").unwrap_err();
         assert_eq!(refused.code(), Code::AccessDenied);
     }
