@@ -1,16 +1,18 @@
 //! Verifies AWS Signature Version 4 on requests whose body has been read whole.
-//!
-//! Source: "Create a signed AWS API request", AWS Identity and Access Management user guide.
 
-use aws_lc_rs::{constant_time, digest, hmac};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, Method, Uri};
 use strongroom_environment::Timestamp;
-use time::PrimitiveDateTime;
-use time::macros::format_description;
+use strongroom_sigv4::{
+    ALGORITHM, AmzDate, CredentialScope, PathEncoding, Signature, SignedHead, SigningKey,
+    authorization_parts,
+};
 
-/// How far a client's clock may be from ours, in seconds.
-const SKEW_S_MAX: i64 = 15 * 60;
+/// How far a client's clock may be from ours.
+const SKEW_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Why a request is not who it says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,20 +39,12 @@ pub(crate) enum SignatureError {
 
 /// What an `Authorization` header claims, before it is verified.
 #[derive(Debug)]
-pub(crate) struct Claim<'a> {
-    /// The access key id that is claimed.
-    pub(crate) access_key_id: &'a str,
-    scope: Scope<'a>,
-    signed_headers: &'a str,
-    signature: Vec<u8>,
-    date: &'a str,
-}
-
-#[derive(Debug)]
-struct Scope<'a> {
-    day: &'a str,
-    region: &'a str,
-    service: &'a str,
+pub(crate) struct Claim {
+    /// Who is said to have signed, and for what.
+    pub(crate) scope: CredentialScope,
+    signed_headers: Vec<String>,
+    signature: Signature,
+    date: AmzDate,
 }
 
 /// Reads the claim of a request.
@@ -58,44 +52,27 @@ struct Scope<'a> {
 /// # Errors
 /// [`SignatureError::Missing`] when there is none, [`SignatureError::Incomplete`] when a part of
 /// it is not there.
-pub(crate) fn claim(headers: &HeaderMap) -> Result<Claim<'_>, SignatureError> {
-    let authorization = text(headers, "authorization").ok_or(SignatureError::Missing)?;
-    let fields = authorization
-        .strip_prefix("AWS4-HMAC-SHA256 ")
+pub(crate) fn claim(headers: &HeaderMap) -> Result<Claim, SignatureError> {
+    let parameters = text(headers, "authorization")
+        .and_then(|authorization| authorization.split_once(' '))
+        .filter(|(algorithm, _)| *algorithm == ALGORITHM)
+        .map(|(_, parameters)| parameters)
         .ok_or(SignatureError::Missing)?;
-    let field = |name: &str| {
-        fields
-            .split(',')
-            .find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='))
-    };
-    let credential = field("Credential").ok_or(SignatureError::Incomplete("no Credential"))?;
-    let mut parts = credential.rsplitn(5, '/');
-    let (terminator, service, region, day, access_key_id) = (
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-    );
-    let (Some("aws4_request"), Some(service), Some(region), Some(day), Some(access_key_id)) =
-        (terminator, service, region, day, access_key_id)
-    else {
-        return Err(SignatureError::Incomplete("a Credential of five parts"));
-    };
-    let signature = field("Signature").ok_or(SignatureError::Incomplete("no Signature"))?;
+    let parts = authorization_parts(parameters).ok_or(SignatureError::Incomplete(
+        "the header has Credential, SignedHeaders and Signature, in this order",
+    ))?;
     Ok(Claim {
-        access_key_id,
-        scope: Scope {
-            day,
-            region,
-            service,
-        },
-        signed_headers: field("SignedHeaders")
-            .ok_or(SignatureError::Incomplete("no SignedHeaders"))?,
-        signature: HEXLOWER
-            .decode(signature.as_bytes())
+        scope: CredentialScope::parse(parts.credential)
+            .filter(CredentialScope::is_terminated)
+            .ok_or(SignatureError::Incomplete("a Credential of five parts"))?,
+        signed_headers: parts.signed_headers.split(';').map(str::to_owned).collect(),
+        signature: parts
+            .signature
+            .parse()
             .map_err(|_| SignatureError::Incomplete("a Signature in hexadecimal"))?,
-        date: text(headers, "x-amz-date").ok_or(SignatureError::Incomplete("no X-Amz-Date"))?,
+        date: text(headers, "x-amz-date").and_then(AmzDate::parse).ok_or(
+            SignatureError::Incomplete("an X-Amz-Date as YYYYMMDDTHHMMSSZ"),
+        )?,
     })
 }
 
@@ -110,7 +87,7 @@ pub(crate) struct Expectation<'a> {
     pub(crate) now: Timestamp,
 }
 
-impl Claim<'_> {
+impl Claim {
     /// Verifies the claim over a request and its whole body.
     ///
     /// # Errors
@@ -126,107 +103,54 @@ impl Claim<'_> {
     ) -> Result<(), SignatureError> {
         if self.scope.service != expected.service
             || self.scope.region != expected.region
-            || !self.date.starts_with(self.scope.day)
+            || self.scope.day != self.date.day()
         {
             return Err(SignatureError::Scope);
         }
-        let signed_at = PrimitiveDateTime::parse(
-            self.date,
-            format_description!("[year][month][day]T[hour][minute][second]Z"),
-        )
-        .map_err(|_| SignatureError::Incomplete("an X-Amz-Date as YYYYMMDDTHHMMSSZ"))?
-        .assume_utc()
-        .unix_timestamp();
-        if (expected.now.seconds() - signed_at).abs() > SKEW_S_MAX {
+        let signed_at = self.date.moment();
+        if expected
+            .now
+            .since(signed_at)
+            .max(signed_at.since(expected.now))
+            > SKEW_MAX
+        {
             return Err(SignatureError::Expired);
         }
-        let names: Vec<&str> = self.signed_headers.split(';').collect();
         // An attacker could move a header that is not signed, so whatever decides how the body is
         // read has to be.
         for name in ["host", "x-amz-date", "x-amz-target"] {
-            if headers.contains_key(name) && !names.contains(&name) {
+            if headers.contains_key(name)
+                && !self.signed_headers.iter().any(|signed| signed == name)
+            {
                 return Err(SignatureError::Incomplete(
                     "host, x-amz-date and x-amz-target signed",
                 ));
             }
         }
-        let mut lines = String::new();
-        for name in &names {
-            let values: Vec<&str> = headers
-                .get_all(*name)
-                .iter()
-                .map(|value| value.to_str().unwrap_or_default().trim())
-                .collect();
-            if values.is_empty() {
-                return Err(SignatureError::Incomplete("a signed header is not there"));
-            }
-            lines.push_str(name);
-            lines.push(':');
-            lines.push_str(&values.join(","));
-            lines.push('\n');
+        if self
+            .signed_headers
+            .iter()
+            .any(|name| !headers.contains_key(name))
+        {
+            return Err(SignatureError::Incomplete("a signed header is not there"));
         }
-        let path = if uri.path().is_empty() {
-            "/"
-        } else {
-            uri.path()
+        let head = SignedHead {
+            method,
+            path: uri.path(),
+            path_encoding: PathEncoding::Twice,
+            query: uri.query().unwrap_or_default(),
+            headers,
+            host: None,
+            signed_headers: &self.signed_headers,
+            payload: &HEXLOWER.encode(digest(&SHA256, body).as_ref()),
         };
-        let canonical = format!(
-            "{method}\n{path}\n{}\n{lines}\n{}\n{}",
-            canonical_query(uri.query().unwrap_or_default()),
-            self.signed_headers,
-            hex_digest(body)
-        );
-        let scope = format!(
-            "{}/{}/{}/aws4_request",
-            self.scope.day, self.scope.region, self.scope.service
-        );
-        let to_sign = format!(
-            "AWS4-HMAC-SHA256\n{}\n{scope}\n{}",
-            self.date,
-            hex_digest(canonical.as_bytes())
-        );
-        let mut key = hmac::sign(
-            &hmac::Key::new(
-                hmac::HMAC_SHA256,
-                zeroize::Zeroizing::new(format!("AWS4{secret_access_key}")).as_bytes(),
-            ),
-            self.scope.day.as_bytes(),
-        );
-        for part in [self.scope.region, self.scope.service, "aws4_request"] {
-            key = hmac::sign(
-                &hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
-                part.as_bytes(),
-            );
+        let made = SigningKey::derive(secret_access_key, &self.scope).sign_head(&self.date, &head);
+        if made == self.signature {
+            Ok(())
+        } else {
+            Err(SignatureError::Mismatch)
         }
-        let signature = hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
-            to_sign.as_bytes(),
-        );
-        constant_time::verify_slices_are_equal(signature.as_ref(), &self.signature)
-            .map_err(|_| SignatureError::Mismatch)
     }
-}
-
-/// The query with its parameters in order, as the signature wants it. Clients of this endpoint
-/// send their parameters encoded already.
-fn canonical_query(query: &str) -> String {
-    let mut parameters: Vec<String> = query
-        .split('&')
-        .filter(|parameter| !parameter.is_empty())
-        .map(|parameter| {
-            if parameter.contains('=') {
-                parameter.to_owned()
-            } else {
-                format!("{parameter}=")
-            }
-        })
-        .collect();
-    parameters.sort_unstable();
-    parameters.join("&")
-}
-
-fn hex_digest(bytes: &[u8]) -> String {
-    HEXLOWER.encode(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -283,7 +207,7 @@ mod tests {
     #[test]
     fn the_published_example_verifies() {
         assert_eq!(
-            claim(&vanilla()).expect("a claim").access_key_id,
+            claim(&vanilla()).expect("a claim").scope.access_key_id,
             "AKIDEXAMPLE"
         );
         assert_eq!(verify(&vanilla(), b"", expected()), Ok(()));

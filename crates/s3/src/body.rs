@@ -10,7 +10,6 @@ mod document;
 mod lender;
 mod reader;
 
-pub(crate) use chunks::ChunkSigner;
 pub(crate) use document::read_document;
 pub(crate) use lender::{IncomingBody, Lender, LentBody};
 pub(crate) use reader::{BodyFault, RequestBody, SharedTrailers};

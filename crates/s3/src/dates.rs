@@ -37,6 +37,20 @@ pub(crate) fn xml_date(moment: Timestamp) -> String {
     )
 }
 
+/// A moment as refusals of a signature print it: `2026-01-01T00:00:00Z`.
+pub(crate) fn iso_seconds(moment: Timestamp) -> String {
+    let utc = moment.to_utc();
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        utc.year(),
+        u8::from(utc.month()),
+        utc.day(),
+        utc.hour(),
+        utc.minute(),
+        utc.second()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -254,7 +254,7 @@ fn of_object(method: &Method, query: &Query, headers: &HeaderMap) -> Outcome<Opt
     })
 }
 
-/// Whether the body is a form: `s3s` would read the whole of it to find its signature.
+/// Whether the body is a form, whose fields would carry what headers carry elsewhere.
 pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     headers
         .get(http::header::CONTENT_TYPE)

@@ -10,6 +10,7 @@ use http::header::{CONTENT_TYPE, EXPECT, SERVER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt as _;
 use metrics::{counter, histogram};
+use secrecy::ExposeSecret as _;
 use strongroom_environment::{Clock, Entropy};
 use strongroom_keys::{Caller, KeyError, ObjectKeys, Role, Users};
 use strongroom_lifecycle::Lifecycle;
@@ -18,7 +19,7 @@ use tracing::Instrument as _;
 
 use crate::address::{Address, Query};
 use crate::answer::{Answer, AnswerBody};
-use crate::body::{ChunkSigner, IncomingBody, Lender, RequestBody};
+use crate::body::{IncomingBody, Lender, RequestBody};
 use crate::call::{Call, object_key};
 use crate::connection::Connection;
 use crate::faults::Subject;
@@ -27,7 +28,7 @@ use crate::operations;
 use crate::refusal::{Code, Outcome, Refusal};
 use crate::route::Operation;
 use crate::scrub::Scrubbed;
-use crate::signature::{Claim, Head, Verifier};
+use crate::signature::{Claim, Head, verify};
 
 /// What the service stands on, and how it behaves.
 #[derive(Clone, Debug)]
@@ -67,7 +68,6 @@ pub struct S3Service {
 /// What all requests share.
 pub(crate) struct Inner {
     pub(crate) config: S3Config,
-    verifier: Verifier,
     /// Names this service in every answer.
     host_id: String,
 }
@@ -78,13 +78,8 @@ pub(crate) struct Inner {
 #[must_use]
 pub fn service(config: S3Config) -> S3Service {
     let host_id = data_encoding::BASE64.encode(&config.entropy.array::<48>());
-    let verifier = Verifier::new(Arc::clone(&config.users));
     S3Service {
-        inner: Arc::new(Inner {
-            config,
-            verifier,
-            host_id,
-        }),
+        inner: Arc::new(Inner { config, host_id }),
     }
 }
 
@@ -146,7 +141,6 @@ impl Inner {
         let head = Head {
             method: parts.method,
             uri: parts.uri,
-            version: parts.version,
             headers: parts.headers,
         };
         let outcome = Box::pin(self.respond(head, &lender, &mut seen))
@@ -202,8 +196,9 @@ impl Inner {
         let claim = Claim::of(&head.headers, &query, &config.region, config.clock.now())?;
         let method = head.method.to_string();
         let location = head.location(seen.connection.tls);
-        let (identity, mut headers) = Box::pin(self.verifier.verify(&claim, head)).await?;
-        let user = &identity.credential.user;
+        let credential = verify(&config.users, &claim, &head).await?;
+        let mut headers = head.headers;
+        let user = &credential.user;
         if user.role == Role::Auditor {
             return Err(Refusal::with_message(
                 Code::AccessDenied,
@@ -223,13 +218,7 @@ impl Inner {
         hoist(&mut headers, &query)?;
         check_known(&headers, &config.account)?;
         let (body, trailers) = RequestBody::new(lender.lend(), claim.payload, || {
-            use secrecy::ExposeSecret as _;
-            ChunkSigner::new(
-                identity.credential.secret.expose_secret(),
-                claim.date.as_str(),
-                &claim.scope(),
-                &claim.signature,
-            )
+            claim.chunk_chain(credential.secret.expose_secret())
         });
         let call = Call {
             inner: Arc::clone(self),

@@ -8,7 +8,7 @@ use crate::config::LogSettings;
 
 /// Targets that print whole requests when asked for detail. They stay at `info` whatever the
 /// level is, because a request may hold a customer's key.
-const NEVER_IN_DETAIL: [&str; 4] = ["s3s=info", "hyper=info", "hyper_util=info", "h2=info"];
+const NEVER_IN_DETAIL: [&str; 3] = ["hyper=info", "hyper_util=info", "h2=info"];
 
 /// Starts logging for the whole process.
 pub(crate) fn start(settings: &LogSettings) -> anyhow::Result<()> {

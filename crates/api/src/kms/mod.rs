@@ -106,7 +106,7 @@ impl Protocol {
             ),
             other => Refusal::from(other),
         };
-        let id = claim.access_key_id.parse().map_err(unrecognized)?;
+        let id = claim.scope.access_key_id.parse().map_err(unrecognized)?;
         let credential = self.users.secret_of(&id).await.map_err(unrecognized)?;
         claim
             .verify(
@@ -128,7 +128,7 @@ impl Protocol {
                 "An auditor may read the audit log, and use no key.",
             ));
         }
-        Ok(claim.access_key_id.to_owned())
+        Ok(claim.scope.access_key_id.to_owned())
     }
 }
 

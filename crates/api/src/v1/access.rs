@@ -32,6 +32,7 @@ pub(super) async fn authenticate(
     }
     let claim = signature::claim(headers).map_err(Problem::unauthenticated)?;
     let id = claim
+        .scope
         .access_key_id
         .parse()
         .map_err(|_| Problem::unauthenticated("the access key id is not known"))?;
@@ -55,7 +56,7 @@ pub(super) async fn authenticate(
             },
         )
         .map_err(Problem::unauthenticated)?;
-    Ok((claim.access_key_id.to_owned(), credential.user.role))
+    Ok((claim.scope.access_key_id.to_owned(), credential.user.role))
 }
 
 /// Whether a role may make a request: an administrator may all, an auditor may read the audit log

@@ -8,10 +8,9 @@
 //! Source: Amazon S3 API Reference, "Signature calculations for the authorization header:
 //! transferring payload in multiple chunks", with and without trailing headers.
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::digest;
 use bytes::{Buf, Bytes};
-use data_encoding::HEXLOWER;
-use subtle::ConstantTimeEq;
+use strongroom_sigv4::{ChunkChain, Signature};
 
 use super::BodyFault;
 
@@ -21,69 +20,6 @@ const LINE_LEN_BYTES_MAX: usize = 4096;
 /// There are five checksums and a signature.
 const TRAILERS_MAX: usize = 16;
 
-/// Checks the chain of signatures of a body in chunks.
-pub(crate) struct ChunkSigner {
-    key: hmac::Key,
-    date: String,
-    scope: String,
-    previous: String,
-}
-
-impl ChunkSigner {
-    /// Begins with the signature of the request.
-    pub(crate) fn new(secret: &str, date: &str, scope: &str, seed_signature: &str) -> Self {
-        Self {
-            key: signing_key(secret, scope),
-            date: date.to_owned(),
-            scope: scope.to_owned(),
-            previous: seed_signature.to_owned(),
-        }
-    }
-
-    fn sign(&self, algorithm: &str, hashes: &[&[u8]]) -> String {
-        let mut text = format!(
-            "{algorithm}\n{}\n{}\n{}",
-            self.date, self.scope, self.previous
-        );
-        for hash in hashes {
-            text.push('\n');
-            text.push_str(&HEXLOWER.encode(hash));
-        }
-        HEXLOWER.encode(hmac::sign(&self.key, text.as_bytes()).as_ref())
-    }
-
-    fn check_chunk(&mut self, hash: &[u8], signature: &str) -> Result<(), BodyFault> {
-        let nothing = digest::digest(&digest::SHA256, b"");
-        let expected = self.sign("AWS4-HMAC-SHA256-PAYLOAD", &[nothing.as_ref(), hash]);
-        self.accept(expected, signature)
-    }
-
-    fn check_trailer(&mut self, canonical: &str, signature: &str) -> Result<(), BodyFault> {
-        let hash = digest::digest(&digest::SHA256, canonical.as_bytes());
-        let expected = self.sign("AWS4-HMAC-SHA256-TRAILER", &[hash.as_ref()]);
-        self.accept(expected, signature)
-    }
-
-    fn accept(&mut self, expected: String, signature: &str) -> Result<(), BodyFault> {
-        if bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
-            self.previous = expected;
-            Ok(())
-        } else {
-            Err(BodyFault::Signature)
-        }
-    }
-}
-
-fn signing_key(secret: &str, scope: &str) -> hmac::Key {
-    let first = zeroize::Zeroizing::new(format!("AWS4{secret}").into_bytes());
-    let mut key = hmac::Key::new(hmac::HMAC_SHA256, &first);
-    for part in scope.split('/') {
-        let tag = hmac::sign(&key, part.as_bytes());
-        key = hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref());
-    }
-    key
-}
-
 /// The trailers of a body: names in lower case.
 pub(crate) type Trailers = Vec<(String, String)>;
 
@@ -91,7 +27,7 @@ enum State {
     Size,
     Data {
         left: u64,
-        signature: Option<String>,
+        signature: Option<Signature>,
     },
     DataEnd,
     Trailers,
@@ -102,19 +38,20 @@ enum State {
 pub(crate) struct ChunkDecoder {
     state: State,
     line: Vec<u8>,
-    signer: Option<ChunkSigner>,
+    signatures: Option<ChunkChain>,
     hash: digest::Context,
     trailer_expected: bool,
     trailers: Trailers,
 }
 
 impl ChunkDecoder {
-    /// A body whose chunks are signed when there is a signer, and which has trailers or not.
-    pub(crate) fn new(signer: Option<ChunkSigner>, trailer_expected: bool) -> Self {
+    /// A body whose chunks are signed when there is a chain of signatures, and which has trailers
+    /// or not.
+    pub(crate) fn new(signatures: Option<ChunkChain>, trailer_expected: bool) -> Self {
         Self {
             state: State::Size,
             line: Vec::new(),
-            signer,
+            signatures,
             hash: digest::Context::new(&digest::SHA256),
             trailer_expected,
             trailers: Vec::new(),
@@ -136,12 +73,12 @@ impl ChunkDecoder {
                         .min(input.len());
                     let piece = input.split_to(here);
                     *left -= here as u64;
-                    if self.signer.is_some() {
+                    if self.signatures.is_some() {
                         self.hash.update(&piece);
                     }
                     if *left == 0 {
                         let signature = signature.take();
-                        self.end_chunk(signature.as_deref())?;
+                        self.end_chunk(signature)?;
                         self.state = State::DataEnd;
                     }
                     return Ok(Some(piece));
@@ -216,19 +153,19 @@ impl ChunkDecoder {
             .ok()
             .filter(|_| size_is_plain)
             .ok_or(BodyFault::Framing)?;
-        let signature = match (extension, &self.signer) {
-            (Some(extension), Some(_)) => Some(
-                extension
+        let signature = match (extension, &self.signatures) {
+            (Some(extension), Some(_)) => {
+                let signature = extension
                     .strip_prefix("chunk-signature=")
-                    .ok_or(BodyFault::Framing)?
-                    .to_owned(),
-            ),
+                    .ok_or(BodyFault::Framing)?;
+                Some(read_signature(signature)?)
+            }
             (None, None) => None,
             (None, Some(_)) => return Err(BodyFault::Signature),
             (Some(_), None) => return Err(BodyFault::Framing),
         };
         self.state = if left == 0 {
-            self.end_chunk(signature.as_deref())?;
+            self.end_chunk(signature)?;
             State::Trailers
         } else {
             State::Data { left, signature }
@@ -236,13 +173,17 @@ impl ChunkDecoder {
         Ok(())
     }
 
-    fn end_chunk(&mut self, signature: Option<&str>) -> Result<(), BodyFault> {
-        if let Some(signer) = &mut self.signer {
-            let hash = std::mem::replace(&mut self.hash, digest::Context::new(&digest::SHA256));
-            let signature = signature.ok_or(BodyFault::Signature)?;
-            signer.check_chunk(hash.finish().as_ref(), signature)?;
+    fn end_chunk(&mut self, signature: Option<Signature>) -> Result<(), BodyFault> {
+        let Some(signatures) = &mut self.signatures else {
+            return Ok(());
+        };
+        let hash = std::mem::replace(&mut self.hash, digest::Context::new(&digest::SHA256));
+        let signature = signature.ok_or(BodyFault::Signature)?;
+        if signatures.accept_chunk(&hash.finish(), signature) {
+            Ok(())
+        } else {
+            Err(BodyFault::Signature)
         }
-        Ok(())
     }
 
     fn add_trailer(&mut self, line: &str) -> Result<(), BodyFault> {
@@ -264,7 +205,7 @@ impl ChunkDecoder {
             .into_iter()
             .partition(|(name, _)| name == "x-amz-trailer-signature");
         trailers.sort();
-        if let Some(signer) = &mut self.signer {
+        if let Some(chain) = &mut self.signatures {
             let [(_, signature)] = signatures.as_slice() else {
                 return Err(BodyFault::Signature);
             };
@@ -272,11 +213,18 @@ impl ChunkDecoder {
                 .iter()
                 .map(|(name, value)| format!("{name}:{value}\n"))
                 .collect();
-            signer.check_trailer(&canonical, signature)?;
+            if !chain.accept_trailers(&canonical, read_signature(signature)?) {
+                return Err(BodyFault::Signature);
+            }
         }
         self.trailers = trailers;
         Ok(())
     }
+}
+
+/// A signature that is not even in the form of one is a wrong one.
+fn read_signature(text: &str) -> Result<Signature, BodyFault> {
+    text.parse().map_err(|_| BodyFault::Signature)
 }
 
 fn text_of(mut line: Vec<u8>) -> Result<String, BodyFault> {

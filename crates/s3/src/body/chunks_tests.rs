@@ -1,14 +1,21 @@
 use proptest::prelude::*;
 
+use strongroom_sigv4::{AmzDate, CredentialScope, SigningKey};
+
 use super::*;
 
 /// The worked examples of the Amazon S3 API Reference: 65 KiB of the letter `a` in two chunks.
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 const DATE: &str = "20130524T000000Z";
-const SCOPE: &str = "20130524/us-east-1/s3/aws4_request";
+const CREDENTIAL: &str = "AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request";
 
-fn signer(seed: &str) -> ChunkSigner {
-    ChunkSigner::new(SECRET, DATE, SCOPE, seed)
+fn signer(seed: &str) -> ChunkChain {
+    let scope = CredentialScope::parse(CREDENTIAL).unwrap();
+    ChunkChain::new(
+        SigningKey::derive(SECRET, &scope),
+        AmzDate::parse(DATE).unwrap(),
+        seed.parse().unwrap(),
+    )
 }
 
 fn frame(size: usize, signature: Option<&str>) -> Vec<u8> {

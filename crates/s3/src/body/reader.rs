@@ -9,11 +9,12 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 use futures::Stream;
 use parking_lot::Mutex;
+use strongroom_sigv4::ChunkChain;
 use strongroom_store::BodyError;
 use subtle::ConstantTimeEq;
 use tokio::time::Sleep;
 
-use super::chunks::{ChunkDecoder, ChunkSigner, Trailers};
+use super::chunks::{ChunkDecoder, Trailers};
 use crate::signature::Payload;
 
 /// How long a client may send nothing while we wait for its body.
@@ -92,15 +93,15 @@ pub(crate) struct RequestBody<B> {
 impl<B> RequestBody<B> {
     /// The body of a request whose signature says `payload` of it.
     ///
-    /// `signer` makes the checker of signed chunks.
+    /// `signatures` makes the chain that signed chunks are checked with.
     pub(crate) fn new(
         inner: B,
         payload: Payload,
-        signer: impl FnOnce() -> ChunkSigner,
+        signatures: impl FnOnce() -> ChunkChain,
     ) -> (Self, SharedTrailers) {
         let trailers = SharedTrailers::default();
-        let chunked = |signer, trailer_expected| Framing::Chunked {
-            decoder: Some(Box::new(ChunkDecoder::new(signer, trailer_expected))),
+        let chunked = |signatures, trailer_expected| Framing::Chunked {
+            decoder: Some(Box::new(ChunkDecoder::new(signatures, trailer_expected))),
             trailers: trailers.clone(),
         };
         let framing = match payload {
@@ -110,7 +111,7 @@ impl<B> RequestBody<B> {
                 stated,
             },
             Payload::UnsignedChunks => chunked(None, true),
-            Payload::SignedChunks { trailer } => chunked(Some(signer()), trailer),
+            Payload::SignedChunks { trailer } => chunked(Some(signatures()), trailer),
         };
         let body = Self {
             inner,

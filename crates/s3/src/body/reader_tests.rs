@@ -1,5 +1,6 @@
 use futures::StreamExt as _;
 use http_body_util::{BodyExt, Full, StreamBody};
+use strongroom_sigv4::{AmzDate, CredentialScope, SigningKey};
 
 use super::*;
 
@@ -7,16 +8,17 @@ async fn read(
     body: &'static [u8],
     payload: Payload,
 ) -> (Result<Vec<u8>, BodyError>, SharedTrailers) {
-    let signer = || {
-        ChunkSigner::new(
-            "secret",
-            "20130524T000000Z",
-            "20130524/r/s3/aws4_request",
-            "",
+    let signatures = || {
+        let scope = CredentialScope::parse("A/20130524/r/s3/aws4_request").unwrap();
+        let date = AmzDate::parse("20130524T000000Z").unwrap();
+        ChunkChain::new(
+            SigningKey::derive("secret", &scope),
+            date,
+            "00".repeat(32).parse().unwrap(),
         )
     };
     let (mut body, trailers) =
-        RequestBody::new(Full::new(Bytes::from_static(body)), payload, signer);
+        RequestBody::new(Full::new(Bytes::from_static(body)), payload, signatures);
     let mut content = Vec::new();
     while let Some(piece) = body.next().await {
         match piece {

@@ -5,19 +5,25 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HOST};
 use strongroom_environment::Timestamp;
+use strongroom_sigv4::{
+    ALGORITHM, AmzDate, ChunkChain, CredentialScope, PathEncoding, Signature, SignedHead,
+    SigningKey, authorization_parts,
+};
 
-use super::time::{AmzDate, iso_seconds};
+use super::Head;
 use crate::address::Query;
+use crate::dates::iso_seconds;
 use crate::headers::one;
 use crate::refusal::{Code, Outcome, Refusal};
-
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// How far the clocks of client and server may differ.
 const SKEW_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// How long a presigned URL may be valid.
 const EXPIRES_SECONDS_MAX: i64 = 7 * 24 * 60 * 60;
+
+/// What is signed where nothing is said of the body.
+const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 
 /// What the signature says of the body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,16 +51,16 @@ impl Payload {
 /// What a request says of its own signature; nothing of it is proven yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
-    /// The access key it names.
-    pub(crate) access_key_id: String,
-    /// The region of its scope, which is ours.
-    pub(crate) region: String,
+    /// Who is said to have signed; the rest of it is ours.
+    pub(crate) scope: CredentialScope,
     /// When it was signed.
-    pub(crate) date: AmzDate,
-    /// The signature, in hexadecimal.
-    pub(crate) signature: String,
+    date: AmzDate,
+    /// The signature.
+    pub(crate) signature: Signature,
     /// What the signature says of the body.
     pub(crate) payload: Payload,
+    /// What stands for the body in what is signed, as it was sent.
+    payload_signed: String,
     /// The names of the headers that are signed, in lower case.
     signed_headers: Vec<String>,
 }
@@ -100,7 +106,7 @@ impl Claim {
                 ));
             }
         };
-        let [credential, signed_headers, signature] = components(parameters).ok_or_else(|| {
+        let parts = authorization_parts(parameters).ok_or_else(|| {
             header_malformed(
                 "the authorization header requires three components: Credential, SignedHeaders, and Signature.",
             )
@@ -113,14 +119,12 @@ impl Claim {
                     "AWS authentication requires a valid Date or x-amz-date header",
                 )
             })?;
-        let scope = Scope::parse(credential)
-            .and_then(|scope| scope.check(&date, region))
-            .map_err(|fault| match fault {
-                ScopeFault::Region(message) => {
-                    header_malformed(&message).field("Region", region.to_owned())
-                }
-                ScopeFault::Other(message) => header_malformed(&message),
-            })?;
+        let scope = scope_of(parts.credential, &date, region).map_err(|fault| match fault {
+            ScopeFault::Region(message) => {
+                header_malformed(&message).field("Region", region.to_owned())
+            }
+            ScopeFault::Other(message) => header_malformed(&message),
+        })?;
         let skew = now.since(date.moment()).max(date.moment().since(now));
         if skew > SKEW_MAX {
             return Err(Refusal::new(Code::RequestTimeTooSkewed)
@@ -131,22 +135,19 @@ impl Claim {
                     SKEW_MAX.as_millis().to_string(),
                 ));
         }
-        let payload = match one(headers, "x-amz-content-sha256")? {
-            Some(value) => payload(value)?,
-            None => {
-                return Err(Refusal::with_message(
-                    Code::InvalidRequest,
-                    "Missing required header for this request: x-amz-content-sha256",
-                ));
-            }
-        };
+        let payload_signed = one(headers, "x-amz-content-sha256")?.ok_or_else(|| {
+            Refusal::with_message(
+                Code::InvalidRequest,
+                "Missing required header for this request: x-amz-content-sha256",
+            )
+        })?;
         Ok(Self {
-            access_key_id: scope.access_key_id,
-            region: region.to_owned(),
+            scope,
             date,
-            signature: hexadecimal(signature).ok_or(Code::SignatureDoesNotMatch)?,
-            payload,
-            signed_headers: signed_headers.split(';').map(str::to_owned).collect(),
+            signature: signature(parts.signature)?,
+            payload: payload(payload_signed)?,
+            payload_signed: payload_signed.to_owned(),
+            signed_headers: names(parts.signed_headers),
         })
     }
 
@@ -173,21 +174,17 @@ impl Claim {
         let date = AmzDate::parse(parameter("X-Amz-Date")?).ok_or_else(|| {
             query_fault("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
         })?;
-        let scope = Scope::parse(parameter("X-Amz-Credential")?)
-            .and_then(|scope| scope.check(&date, region))
-            .map_err(|fault| {
-                let error = |message| {
-                    query_fault(&format!(
-                        "Error parsing the X-Amz-Credential parameter; {message}"
-                    ))
-                };
-                match fault {
-                    ScopeFault::Region(message) => {
-                        error(message).field("Region", region.to_owned())
-                    }
-                    ScopeFault::Other(message) => error(message),
-                }
-            })?;
+        let scope = scope_of(parameter("X-Amz-Credential")?, &date, region).map_err(|fault| {
+            let error = |message| {
+                query_fault(&format!(
+                    "Error parsing the X-Amz-Credential parameter; {message}"
+                ))
+            };
+            match fault {
+                ScopeFault::Region(message) => error(message).field("Region", region.to_owned()),
+                ScopeFault::Other(message) => error(message),
+            }
+        })?;
         let expires: i64 = parameter("X-Amz-Expires")?
             .parse()
             .map_err(|_| query_fault("X-Amz-Expires should be a number"))?;
@@ -214,33 +211,47 @@ impl Claim {
                     .field("ServerTime", iso_seconds(now)),
             );
         }
-        let payload = match one(headers, "x-amz-content-sha256")? {
-            None => Payload::Unsigned,
-            Some(value) => match payload(value)? {
-                chunked if chunked.is_chunked() => {
-                    return Err(Refusal::with_message(
-                        Code::NotImplemented,
-                        "A presigned URL with a body in chunks is not implemented",
-                    ));
-                }
-                payload => payload,
-            },
-        };
-        let signed_headers = parameter("X-Amz-SignedHeaders")?;
+        let payload_signed = one(headers, "x-amz-content-sha256")?.unwrap_or(UNSIGNED_PAYLOAD);
+        let payload = payload(payload_signed)?;
+        if payload.is_chunked() {
+            return Err(Refusal::with_message(
+                Code::NotImplemented,
+                "A presigned URL with a body in chunks is not implemented",
+            ));
+        }
         Ok(Self {
-            access_key_id: scope.access_key_id,
-            region: region.to_owned(),
+            scope,
             date,
-            signature: hexadecimal(parameter("X-Amz-Signature")?)
-                .ok_or(Code::SignatureDoesNotMatch)?,
+            signature: signature(parameter("X-Amz-Signature")?)?,
             payload,
-            signed_headers: signed_headers.split(';').map(str::to_owned).collect(),
+            payload_signed: payload_signed.to_owned(),
+            signed_headers: names(parameter("X-Amz-SignedHeaders")?),
         })
     }
 
-    /// The scope of the signature: day, region, service, terminal.
-    pub(crate) fn scope(&self) -> String {
-        format!("{}/{}/s3/aws4_request", self.date.day(), self.region)
+    /// Whether this is the signature that the secret access key makes over the head.
+    pub(crate) fn is_by(&self, secret_access_key: &str, head: &Head) -> bool {
+        let signed = SignedHead {
+            method: &head.method,
+            path: head.uri.path(),
+            path_encoding: PathEncoding::Once,
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            host: head.host(),
+            signed_headers: &self.signed_headers,
+            payload: &self.payload_signed,
+        };
+        SigningKey::derive(secret_access_key, &self.scope).sign_head(&self.date, &signed)
+            == self.signature
+    }
+
+    /// The chain of signatures over a body in chunks, which begins with this one.
+    pub(crate) fn chunk_chain(&self, secret_access_key: &str) -> ChunkChain {
+        ChunkChain::new(
+            SigningKey::derive(secret_access_key, &self.scope),
+            self.date.clone(),
+            self.signature,
+        )
     }
 
     /// Refuses a request with a header of meaning that nobody signed: whoever holds a presigned
@@ -280,18 +291,6 @@ impl Claim {
     }
 }
 
-/// The three components, each of them once and in the order every client writes them: what is
-/// checked here and what the signature is verified with must not differ.
-fn components(parameters: &str) -> Option<[&str; 3]> {
-    let mut parts = parameters.split(',').map(str::trim);
-    let components = [
-        parts.next()?.strip_prefix("Credential=")?,
-        parts.next()?.strip_prefix("SignedHeaders=")?,
-        parts.next()?.strip_prefix("Signature=")?,
-    ];
-    parts.next().is_none().then_some(components)
-}
-
 fn refuse_other_mechanisms(headers: &HeaderMap, query: &Query) -> Outcome<()> {
     let in_query = query.has("X-Amz-Algorithm") || query.has("X-Amz-Signature");
     // A verifier that knows both mechanisms could take the weaker one where both are given.
@@ -315,75 +314,49 @@ fn refuse_other_mechanisms(headers: &HeaderMap, query: &Query) -> Outcome<()> {
     Ok(())
 }
 
-struct Scope {
-    access_key_id: String,
-    day: String,
-    region: String,
-    service: String,
-    terminal: String,
-}
-
 enum ScopeFault {
     Region(String),
     Other(String),
 }
 
-impl Scope {
-    fn parse(credential: &str) -> Result<Self, ScopeFault> {
-        let malformed = || {
-            ScopeFault::Other(format!(
-                "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\", got \"{credential}\"."
-            ))
-        };
-        // An access key id could hold a slash, the rest cannot.
-        let mut parts = credential.rsplitn(5, '/').map(str::to_owned);
-        let mut part = || parts.next().ok_or_else(malformed);
-        let scope = Self {
-            terminal: part()?,
-            service: part()?,
-            region: part()?,
-            day: part()?,
-            access_key_id: part()?,
-        };
-        if scope.access_key_id.is_empty() {
-            return Err(malformed());
-        }
-        Ok(scope)
+/// Reads the scope of a credential, which must be this endpoint's and of the day of the request.
+fn scope_of(credential: &str, date: &AmzDate, region: &str) -> Result<CredentialScope, ScopeFault> {
+    let scope = CredentialScope::parse(credential).ok_or_else(|| {
+        ScopeFault::Other(format!(
+            "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\", got \"{credential}\"."
+        ))
+    })?;
+    if !scope.is_terminated() {
+        return Err(ScopeFault::Other(format!(
+            "incorrect terminal \"{}\". This endpoint uses \"aws4_request\".",
+            scope.terminator
+        )));
     }
-
-    fn check(self, date: &AmzDate, region: &str) -> Result<Self, ScopeFault> {
-        if self.terminal != "aws4_request" {
-            return Err(ScopeFault::Other(format!(
-                "incorrect terminal \"{}\". This endpoint uses \"aws4_request\".",
-                self.terminal
-            )));
-        }
-        if self.service != "s3" {
-            return Err(ScopeFault::Other(format!(
-                "incorrect service \"{}\". This endpoint belongs to \"s3\".",
-                self.service
-            )));
-        }
-        if self.region != region {
-            return Err(ScopeFault::Region(format!(
-                "the region '{}' is wrong; expecting '{region}'",
-                self.region
-            )));
-        }
-        if self.day != date.day() {
-            return Err(ScopeFault::Other(format!(
-                "Invalid credential date \"{}\". This date is not the same as X-Amz-Date: \"{}\".",
-                self.day,
-                date.day()
-            )));
-        }
-        Ok(self)
+    if scope.service != "s3" {
+        return Err(ScopeFault::Other(format!(
+            "incorrect service \"{}\". This endpoint belongs to \"s3\".",
+            scope.service
+        )));
     }
+    if scope.region != region {
+        return Err(ScopeFault::Region(format!(
+            "the region '{}' is wrong; expecting '{region}'",
+            scope.region
+        )));
+    }
+    if scope.day != date.day() {
+        return Err(ScopeFault::Other(format!(
+            "Invalid credential date \"{}\". This date is not the same as X-Amz-Date: \"{}\".",
+            scope.day,
+            date.day()
+        )));
+    }
+    Ok(scope)
 }
 
 fn payload(value: &str) -> Outcome<Payload> {
     match value {
-        "UNSIGNED-PAYLOAD" => Ok(Payload::Unsigned),
+        UNSIGNED_PAYLOAD => Ok(Payload::Unsigned),
         "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(Payload::UnsignedChunks),
         "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Ok(Payload::SignedChunks { trailer: false }),
         "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Ok(Payload::SignedChunks { trailer: true }),
@@ -407,12 +380,13 @@ fn payload(value: &str) -> Outcome<Payload> {
     }
 }
 
-fn hexadecimal(signature: &str) -> Option<String> {
-    let is_digest = signature.len() == 64
-        && signature
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_digest.then(|| signature.to_owned())
+/// A signature that is not even in the form of one matches nothing.
+fn signature(text: &str) -> Outcome<Signature> {
+    text.parse().map_err(|_| Code::SignatureDoesNotMatch.into())
+}
+
+fn names(signed_headers: &str) -> Vec<String> {
+    signed_headers.split(';').map(str::to_owned).collect()
 }
 
 fn header_malformed(message: &str) -> Refusal {

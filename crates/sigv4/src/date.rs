@@ -1,18 +1,19 @@
-//! The compact dates of the signature.
+//! The compact dates of a signature.
 
 use ::time::{Date, Month, PrimitiveDateTime, Time};
 use strongroom_environment::Timestamp;
 
-/// A moment as `YYYYMMDDTHHMMSSZ`.
+/// A moment as `YYYYMMDDTHHMMSSZ`, which `X-Amz-Date` carries.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct AmzDate {
+pub struct AmzDate {
     printed: String,
     moment: Timestamp,
 }
 
 impl AmzDate {
-    /// Reads the compact form of ISO 8601.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    /// Reads the compact form of ISO 8601; `None` when the text is not exactly that.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         if bytes.len() != 16 || bytes[8] != b'T' || bytes[15] != b'Z' {
             return None;
@@ -39,33 +40,22 @@ impl AmzDate {
     }
 
     /// As it was sent.
-    pub(crate) fn as_str(&self) -> &str {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.printed
     }
 
-    /// The day, `YYYYMMDD`.
-    pub(crate) fn day(&self) -> &str {
+    /// The day, `YYYYMMDD`, which the scope of the signature repeats.
+    #[must_use]
+    pub fn day(&self) -> &str {
         &self.printed[..8]
     }
 
     /// The moment.
-    pub(crate) fn moment(&self) -> Timestamp {
+    #[must_use]
+    pub fn moment(&self) -> Timestamp {
         self.moment
     }
-}
-
-/// A moment as error answers print it: `2026-01-01T00:00:00Z`.
-pub(crate) fn iso_seconds(moment: Timestamp) -> String {
-    let utc = moment.to_utc();
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        utc.year(),
-        u8::from(utc.month()),
-        utc.day(),
-        utc.hour(),
-        utc.minute(),
-        utc.second()
-    )
 }
 
 #[cfg(test)]
@@ -76,7 +66,7 @@ mod tests {
     fn a_compact_date_is_read_and_nothing_else() {
         let date = AmzDate::parse("20260101T000001Z").unwrap();
         assert_eq!(date.day(), "20260101");
-        assert_eq!(iso_seconds(date.moment()), "2026-01-01T00:00:01Z");
+        assert_eq!(date.moment(), Timestamp::from_seconds(1_767_225_601));
         for bad in [
             "",
             "20260101",
