@@ -9,6 +9,7 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
+import stored
 from daemon import CustomerKey
 
 
@@ -62,11 +63,19 @@ def test_no_key_stays_in_memory_after_a_burst(fresh_daemon):
     time.sleep(5)
     secrets = {}
     for number, key in enumerate(keys):
-        secrets[f"key {number} raw"] = key.raw
-        secrets[f"key {number} base64"] = base64.b64encode(key.raw)
-        secrets[f"key {number} base64 front"] = base64.b64encode(key.raw)[:24]
-        secrets[f"key {number} half"] = key.raw[:16]
-        secrets[f"key {number} other half"] = key.raw[16:]
+        secrets[f"customer key {number}, raw"] = key.raw
+        secrets[f"customer key {number}, base64"] = base64.b64encode(key.raw)
+        secrets[f"customer key {number}, front of the base64"] = base64.b64encode(key.raw)[:24]
+        secrets[f"customer key {number}, front half"] = key.raw[:16]
+        secrets[f"customer key {number}, back half"] = key.raw[16:]
+    opened = stored.open_all(daemon.data, daemon.key_uses(bucket="burst"), [key.raw for key in keys])
+    # The burst wrote 160 objects and copied each; every one of them gives up its keys here.
+    assert len({version.key for version in opened}) == 160
+    assert all(body.startswith(version.first_chunk) for version in opened)
+    for number, version in enumerate(opened):
+        secrets[f"data key {number}"] = version.data_key
+        secrets[f"wrapping key {number}"] = version.wrapping_key
+        secrets[f"chunk key {number}"] = version.chunk_key
     assert found_in_memory(daemon.pid, secrets) == []
     # The method itself is checked: what is certainly there is found.
     assert found_in_memory(daemon.pid, {"access key id": daemon.ready["access_key_id"].encode()})
