@@ -234,6 +234,10 @@ pub enum KeyReference {
 }
 
 impl KeyReference {
+    /// The longest reference, in bytes.
+    ///
+    /// Source: AWS KMS API Reference, `KeyIdType`.
+    pub const LEN_BYTES_MAX: usize = 2_048;
     /// The alias of the key under which objects are protected when nothing is asked (SSE-S3).
     pub const MANAGED_ALIAS: &'static str = "alias/strongroom/s3";
     /// The alias of the key under which the service keeps its own secrets.
@@ -257,6 +261,11 @@ impl FromStr for KeyReference {
 
     /// Reads any of the four forms. That it is well-formed does not say that there is such a key.
     fn from_str(text: &str) -> Result<Self, KeyError> {
+        if text.len() > Self::LEN_BYTES_MAX {
+            return Err(KeyError::InvalidReference {
+                rule: "what names a key has at most 2048 bytes",
+            });
+        }
         if text.starts_with(AliasName::PREFIX) {
             return AliasName::new(text).map(Self::Alias);
         }

@@ -33,19 +33,25 @@ impl EncryptionContext {
     /// [`KeyError::InvalidContext`]: a name is empty or one that the service reserves for itself,
     /// or the whole is too long.
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, KeyError> {
-        let pairs: BTreeMap<_, _> = pairs.into_iter().collect();
-        let invalid = |rule| Err(KeyError::InvalidContext { rule });
-        if pairs.keys().any(String::is_empty) {
-            return invalid("a name in an encryption context is not empty");
+        let context = Self(pairs.into_iter().collect());
+        match context.broken_rule() {
+            Some(rule) => Err(KeyError::InvalidContext { rule }),
+            None => Ok(context),
         }
-        if pairs.keys().any(|name| name.starts_with(Self::OWN_PREFIX)) {
-            return invalid("a name in an encryption context does not begin with strongroom:");
+    }
+
+    /// What makes this a context that no caller can have given.
+    fn broken_rule(&self) -> Option<&'static str> {
+        if self.0.keys().any(String::is_empty) {
+            return Some("a name in an encryption context is not empty");
         }
-        let context = Self(pairs);
-        if context.canonical_len_bytes() > Self::LEN_BYTES_MAX {
-            return invalid("an encryption context is at most 4096 bytes long");
+        if self.0.keys().any(|name| name.starts_with(Self::OWN_PREFIX)) {
+            return Some("a name in an encryption context does not begin with strongroom:");
         }
-        Ok(context)
+        if self.canonical_len_bytes() > Self::LEN_BYTES_MAX {
+            return Some("an encryption context is at most 4096 bytes long");
+        }
+        None
     }
 
     /// Whether there are no pairs.
@@ -71,10 +77,8 @@ impl EncryptionContext {
         self
     }
 
-    /// This context, and a pair unless there is one with the same name.
-    pub(crate) fn with_default(mut self, name: &str, value: impl FnOnce() -> String) -> Self {
-        self.0.entry(name.into()).or_insert_with(value);
-        self
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     fn canonical_len_bytes(&self) -> usize {
@@ -96,7 +100,7 @@ impl EncryptionContext {
         bytes
     }
 
-    /// Reads [`EncryptionContext::to_canonical`]. `None` for anything that it does not give.
+    /// Reads the canonical form of a context that a caller gave. `None` for anything else.
     pub(crate) fn from_canonical(mut bytes: &[u8]) -> Option<Self> {
         fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
             let (len_bytes, rest) = bytes.split_first_chunk::<2>()?;
@@ -115,7 +119,8 @@ impl EncryptionContext {
         }
         let context = Self(pairs);
         // Names out of order or twice are another form of the same context, and not ours.
-        (context.to_canonical() == whole).then_some(context)
+        let is_ours = context.to_canonical() == whole && context.broken_rule().is_none();
+        is_ours.then_some(context)
     }
 }
 

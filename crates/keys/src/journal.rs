@@ -180,11 +180,7 @@ impl<'a> Entry<'a> {
 
     /// An object of which no version is known.
     pub(crate) fn object_at(mut self, bucket: &'a str, key: &'a str) -> Self {
-        self.object = Some(ObjectNamed {
-            bucket,
-            key,
-            binding: None,
-        });
+        self.object = Some(ObjectNamed::new(bucket, key, None));
         self
     }
 
@@ -210,13 +206,24 @@ impl<'a> Entry<'a> {
     }
 }
 
+impl<'a> ObjectNamed<'a> {
+    /// Of a name that is longer than a name can be, and is refused for it, the beginning is told:
+    /// the whole might be more than the log has room for.
+    fn new(bucket: &'a str, key: &'a str, binding: Option<String>) -> Self {
+        let shortened =
+            |name: &'a str, len_bytes_max| &name[..name.floor_char_boundary(len_bytes_max)];
+        Self {
+            bucket: shortened(bucket, ObjectName::BUCKET_LEN_BYTES_MAX),
+            key: shortened(key, ObjectName::KEY_LEN_BYTES_MAX),
+            binding,
+        }
+    }
+}
+
 impl<'a> From<&'a ObjectName> for ObjectNamed<'a> {
     fn from(object: &'a ObjectName) -> Self {
-        Self {
-            bucket: &object.bucket,
-            key: &object.key,
-            binding: Some(object.binding.to_string()),
-        }
+        let binding = object.binding.to_string();
+        Self::new(&object.bucket, &object.key, Some(binding))
     }
 }
 

@@ -23,7 +23,7 @@ const VERSION: u8 = 1;
 /// Rows under a KMS key.
 const UNDER_KMS_KEY: u8 = 1;
 /// Rows under a customer's key.
-const UNDER_CUSTOMER_KEY: u8 = 2;
+pub(crate) const UNDER_CUSTOMER_KEY: u8 = 2;
 /// Stands where a bucket key would, for a data key that is directly under a KMS key.
 const NO_BUCKET_KEY: BucketKeyId = BucketKeyId([0; 16]);
 /// A key's zero bytes are followed by this, and its end by [`END`], so that keys keep their order.

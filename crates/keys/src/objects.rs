@@ -182,10 +182,7 @@ impl ObjectKeys {
         refusal: &KeyError,
         caller: &Caller,
     ) -> Result<(), KeyError> {
-        let entry = Entry::new(Event::KeyUse, "refuse").object_at(
-            shortened(bucket, ObjectName::BUCKET_LEN_BYTES_MAX),
-            shortened(key, ObjectName::KEY_LEN_BYTES_MAX),
-        );
+        let entry = Entry::new(Event::KeyUse, "refuse").object_at(bucket, key);
         self.journal.refuse(caller, &entry, refusal).await
     }
 
@@ -410,18 +407,17 @@ fn fingerprint(ledger_key: &DataKey, customer_key: &CustomerKey) -> CustomerFing
 }
 
 /// What a data key that stands directly under a KMS key is bound to: what the caller says, the ARN
-/// of the object as S3 adds it unless the caller did, and, so that nothing the caller says loosens
-/// it, the object and its binding.
+/// of the object as S3 adds it unless the caller did, which of the two it was, and, so that nothing
+/// the caller says loosens it, the object and its binding. No two contexts of callers give the same.
 fn bound_context(context: &EncryptionContext, object: &ObjectName) -> EncryptionContext {
+    const ARN: &str = "aws:s3:arn";
     let path = format!("{}/{}", object.bucket, object.key);
-    context
-        .clone()
-        .with_default("aws:s3:arn", || format!("arn:aws:s3:::{path}"))
+    let with_arn = if context.has(ARN) {
+        context.clone().with("strongroom:arn", "given".into())
+    } else {
+        context.clone().with(ARN, format!("arn:aws:s3:::{path}"))
+    };
+    with_arn
         .with("strongroom:object", path)
         .with("strongroom:binding", object.binding.to_string())
-}
-
-/// The beginning of a name that may be longer than a name can be.
-fn shortened(name: &str, len_bytes_max: usize) -> &str {
-    &name[..name.floor_char_boundary(len_bytes_max)]
 }

@@ -282,3 +282,123 @@ impl RowFormat for ServiceKeyRow {
         fields.finish(row)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes called `name` in the `number`th example of a table on the format's page.
+    fn example(table: Table, number: usize, name: &str) -> Vec<u8> {
+        let page = include_str!("../../../docs/format/keys.md");
+        let (_, section) = page
+            .split_once(&format!("### Table `{table}`\n"))
+            .expect("the table is on the page");
+        let block = section
+            .split("```")
+            .nth(1 + 2 * number)
+            .expect("it has an example");
+        let (_, hex) = block
+            .split_once(&format!("\n{name}:"))
+            .expect("it is in it");
+        let digits: String = hex
+            .split(':')
+            .next()
+            .expect("there is always a first")
+            .lines()
+            .enumerate()
+            // The last line begins another value, unless it is hex like those before it.
+            .filter(|(at, line)| *at == 0 || line.starts_with(' '))
+            .flat_map(|(_, line)| line.split_whitespace())
+            .collect();
+        data_encoding::HEXLOWER
+            .decode(digits.as_bytes())
+            .expect("it is hexadecimal")
+    }
+
+    fn assert_documented<R: RowFormat + PartialEq + std::fmt::Debug>(
+        table: Table,
+        number: usize,
+        row: &R,
+    ) {
+        let value = example(table, number, "value");
+        assert_eq!(R::decode(&value).as_ref(), Some(row));
+        assert_eq!(row.encode(), value);
+        assert!(R::decode(&value[..value.len() - 1]).is_none());
+        assert!(R::decode(&[value.as_slice(), &[0]].concat()).is_none());
+        let other_version = [&[2], &value[1..]].concat();
+        assert!(R::decode(&other_version).is_none());
+    }
+
+    #[test]
+    fn the_documented_rows_decode() {
+        let id: KeyId = "00112233-4455-4677-8899-aabbccddeeff"
+            .parse()
+            .expect("an id");
+        let created = Timestamp::from_seconds(1_800_000_000);
+        let version = KeyVersion(1);
+        let row = KeyRow {
+            state: KeyState::Enabled,
+            manager: KeyManager::Customer,
+            current: version,
+            created,
+            description: "Photos, all of them".into(),
+        };
+        assert_documented(KEYS, 0, &row);
+
+        let wrapped = WrappedKey {
+            kek: KeyLabel("strongroom-root-kek-1".into()),
+            bytes: example(KEY_VERSIONS, 1, "wrapped key"),
+        };
+        let message = version_mac_message(id, version, &wrapped);
+        assert_eq!(message, example(KEY_VERSIONS, 1, "MAC message"));
+        assert_eq!(version_key(id, version), example(KEY_VERSIONS, 1, "key"));
+        let mac = example(KEY_VERSIONS, 1, "MAC");
+        let row = KeyVersionRow {
+            created,
+            wrapped,
+            mac: mac.try_into().expect("32 bytes"),
+        };
+        assert_documented(KEY_VERSIONS, 1, &row);
+
+        let row = AliasRow {
+            key: id,
+            created,
+            updated: Timestamp::from_seconds(1_800_000_009),
+        };
+        assert_documented(ALIASES, 0, &row);
+
+        let bucket_key_value = example(BUCKET_KEYS, 0, "value");
+        let row = BucketKeyRow {
+            created,
+            bucket: "photos".into(),
+            blob: CiphertextBlob::from_bytes(&bucket_key_value[19..]).expect("a ciphertext"),
+        };
+        assert_documented(BUCKET_KEYS, 0, &row);
+        for number in 0..2 {
+            let value = example(SERVICE_KEYS, number, "value");
+            let row = ServiceKeyRow {
+                created,
+                blob: CiphertextBlob::from_bytes(&value[11..]).expect("a ciphertext"),
+            };
+            assert_documented(SERVICE_KEYS, number, &row);
+        }
+    }
+
+    #[test]
+    fn what_the_page_does_not_name_is_refused() {
+        let value = example(KEYS, 0, "value");
+        let pending = KeyRow {
+            state: KeyState::PendingDeletion {
+                date: Timestamp::from_seconds(1_800_604_800),
+            },
+            ..KeyRow::decode(&value).expect("a row")
+        };
+        assert_eq!(KeyRow::decode(&pending.encode()), Some(pending));
+        // A state, a manager, and a date in a state that has none.
+        for (at, byte) in [(1, 0), (1, 4), (2, 0), (2, 3), (22, 1)] {
+            let mut value = value.clone();
+            value[at] = byte;
+            assert!(KeyRow::decode(&value).is_none(), "{at}");
+        }
+    }
+}

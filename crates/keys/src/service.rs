@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use strongroom_audit::AuditLog;
 use strongroom_environment::{Clock, Entropy};
-use strongroom_meta::{Batch, CommitError, MetaStore};
+use strongroom_meta::{Batch, CommitError, MetaStore, Scan, Table};
 use strongroom_pkcs11::Token;
 use strongroom_seal::DataKey;
 
@@ -18,9 +18,10 @@ use crate::custody::KeyCustody;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, Journal};
 use crate::kms::Kms;
+use crate::ledger::{LEDGER, UNDER_CUSTOMER_KEY};
 use crate::objects::ObjectKeys;
 use crate::rows::{self, SERVICE_KEYS, ServiceKeyRow};
-use crate::users::Users;
+use crate::users::{USERS, Users};
 
 /// What the key service is told at its start.
 #[derive(Clone, Debug)]
@@ -138,8 +139,8 @@ impl KeyService {
             entropy: &*entropy,
             system,
         };
-        let ledger_key = own.get("ledger").await?;
-        let secrets_key = own.get("user-secrets").await?;
+        let ledger_key = own.get("ledger", LEDGER, &[UNDER_CUSTOMER_KEY]).await?;
+        let secrets_key = own.get("user-secrets", USERS, &[]).await?;
 
         let custody: Arc<dyn KeyCustody> = Arc::clone(&kms) as _;
         let bucket_keys = BucketKeys::new(
@@ -226,11 +227,31 @@ struct ServiceKeys<'a> {
 
 impl ServiceKeys<'_> {
     /// The key for `purpose`, made when it is not there yet.
-    async fn get(&self, purpose: &'static str) -> Result<DataKey, KeyError> {
+    ///
+    /// It was there if there are rows of `dependents` under `prefix`, which take it to make. Another
+    /// one made in its place would shut out what it protects, and what is written from then on
+    /// when the lost row is put back: that is refused.
+    async fn get(
+        &self,
+        purpose: &'static str,
+        dependents: Table,
+        prefix: &[u8],
+    ) -> Result<DataKey, KeyError> {
         let caller = Caller::daemon("start");
         let context = EncryptionContext::empty().with("strongroom:purpose", purpose.to_owned());
         if let Some(key) = self.stored(purpose, &context, &caller).await? {
             return Ok(key);
+        }
+        let made = self.meta.scan(dependents, Scan::prefix(prefix, 1)).await?;
+        if !made.is_empty() {
+            // Or another daemon made both since the first look.
+            return self
+                .stored(purpose, &context, &caller)
+                .await?
+                .ok_or(KeyError::Damaged {
+                    table: SERVICE_KEYS.name(),
+                    what: "a key that other rows need is not there",
+                });
         }
         let key = DataKey::generate(self.entropy);
         let sealed = self

@@ -63,7 +63,10 @@ impl Kms {
             let read = self.existing_alias(alias).await?;
             let mut row = read.row.clone();
             let mut batch = Batch::new();
-            batch.delete(KEY_ALIASES, key_alias_key(row.key, alias));
+            // A batch names a row once: to its own key an alias stays where it is.
+            if row.key != id {
+                batch.delete(KEY_ALIASES, key_alias_key(row.key, alias));
+            }
             row.key = id;
             row.updated = self.clock.now();
             read.replace(&mut batch, ALIASES, alias.as_str().as_bytes(), &row);

@@ -10,6 +10,7 @@ use crate::caller::Caller;
 use crate::context::EncryptionContext;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
+use crate::rows::KEY_VERSIONS;
 
 /// What [`Kms::encrypt`] gives.
 #[derive(Clone, Debug)]
@@ -293,7 +294,16 @@ impl Kms {
         plaintext: &[u8],
     ) -> Result<CiphertextBlob, KeyError> {
         let version = self.usable(id).await?.current;
-        let wrapped = self.wrapped_version(id, version).await?;
+        let wrapped = match self.wrapped_version(id, version).await {
+            // Nothing that the caller gave names this version: the rows do.
+            Err(KeyError::NotAuthentic) => {
+                return Err(KeyError::Damaged {
+                    table: KEY_VERSIONS.name(),
+                    what: "the version that encrypts is not there",
+                });
+            }
+            found => found?,
+        };
         let bound = bound_bytes(id, version, context);
         let sealed = self.token.seal(&wrapped, &bound, plaintext).await;
         scrub_stack();

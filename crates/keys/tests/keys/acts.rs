@@ -1,0 +1,410 @@
+//! Everything that can be done with keys and users, and a service to do it with.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use strongroom_keys::{
+    AccessKeyId, AliasName, EncryptionContext, KeyDescription, KeyEnvelope, KeyError, KeyReference,
+    ObjectName, Protection, Role,
+};
+use strongroom_seal::DataKey;
+
+use crate::world::{World, by_customer_key, by_kms_key, caller, context, customer_key, object};
+
+pub(crate) const PLAINTEXT: &[u8] = b"what is encrypted here is not for the log";
+
+/// A service with one of everything in it.
+pub(crate) struct Stage {
+    pub(crate) world: World,
+    pub(crate) key: KeyDescription,
+    pub(crate) disabled: KeyDescription,
+    pub(crate) pending: KeyDescription,
+    pub(crate) alias: AliasName,
+    pub(crate) name: ObjectName,
+    pub(crate) customers: KeyEnvelope,
+    pub(crate) direct: KeyEnvelope,
+    pub(crate) bucket: KeyEnvelope,
+    pub(crate) managed: KeyEnvelope,
+    pub(crate) blob: Vec<u8>,
+    pub(crate) user: AccessKeyId,
+    pub(crate) disabled_user: AccessKeyId,
+    /// What came out while it was set up.
+    pub(crate) secrets: Vec<Vec<u8>>,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        let world = World::new().await;
+        let (kms, users) = (&world.service.kms, &world.service.users);
+        let [key, disabled, pending] = [
+            world.kms_key().await,
+            world.kms_key().await,
+            world.kms_key().await,
+        ];
+        let done = kms.disable_key(&disabled.id.into(), &caller()).await;
+        done.expect("it is disabled");
+        let done = kms
+            .schedule_key_deletion(&pending.id.into(), 7, &caller())
+            .await;
+        done.expect("it is scheduled");
+        let alias = AliasName::new("alias/here").expect("a name");
+        let done = kms.create_alias(&alias, &key.id.into(), &caller()).await;
+        done.expect("it is named");
+        let name = object("bucket", "key");
+        let mut secrets = Vec::new();
+        let mut envelopes = Vec::new();
+        for protection in [
+            by_customer_key(1),
+            by_kms_key(&key, false),
+            by_kms_key(&key, true),
+            Protection::Managed,
+        ] {
+            let made = world
+                .service
+                .objects
+                .create(&protection, &name, &caller())
+                .await;
+            let (data_key, envelope) = made.expect("a data key");
+            secrets.push(data_key.expose().to_vec());
+            envelopes.push(envelope);
+        }
+        let [customers, direct, bucket, managed] = envelopes.try_into().expect("four");
+        let encrypted = kms
+            .encrypt(
+                &key.id.into(),
+                &context(&[("a", "b")]),
+                PLAINTEXT,
+                &caller(),
+            )
+            .await;
+        let blob = encrypted.expect("a ciphertext").blob.to_bytes();
+        let mut ids = Vec::new();
+        for name in ["ann", "ben"] {
+            let made = users.create(name, Role::User, &caller()).await;
+            let made = made.expect("a user");
+            secrets.extend(both_forms(made.secret.expose_secret()));
+            ids.push(made.user.access_key_id);
+        }
+        let [user, disabled_user] = ids.try_into().expect("two");
+        let done = users.disable(&disabled_user, &caller()).await;
+        done.expect("it is disabled");
+        Self {
+            world,
+            key,
+            disabled,
+            pending,
+            alias,
+            name,
+            customers,
+            direct,
+            bucket,
+            managed,
+            blob,
+            user,
+            disabled_user,
+            secrets,
+        }
+    }
+}
+
+/// A secret access key, and the bytes it was made of.
+fn both_forms(secret: &str) -> [Vec<u8>; 2] {
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(secret.as_bytes());
+    [secret.as_bytes().to_vec(), bytes.expect("base64url")]
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Act {
+    CreateByCustomerKey,
+    CreateByKmsKey,
+    CreateByBucketKey,
+    CreateByNewBucketKey,
+    CreateManaged,
+    CreateByDisabledKey,
+    OpenByCustomerKey,
+    OpenByWrongKey,
+    OpenWithoutKey,
+    OpenByKmsKey,
+    OpenByBucketKey,
+    OpenByForgottenBucketKey,
+    OpenManaged,
+    OpenInWrongPlace,
+    Check,
+    CheckByWrongKey,
+    Rewrap,
+    RewrapByWrongKey,
+    Refuse,
+    Encrypt,
+    EncryptUnderNothing,
+    Decrypt,
+    DecryptInWrongContext,
+    DecryptNonsense,
+    ReEncrypt,
+    GenerateDataKey,
+    GenerateDataKeyWithoutPlaintext,
+    GenerateRandom,
+    CreateKey,
+    EnableKey,
+    DisableKey,
+    DisableServiceKey,
+    ScheduleKeyDeletion,
+    CancelKeyDeletion,
+    CreateAlias,
+    UpdateAlias,
+    DeleteAlias,
+    CreateUser,
+    EnableUser,
+    DisableUser,
+    DisableNobody,
+    DeleteUser,
+    ServiceEvent,
+}
+
+/// Every act, what its last entry says was done, and why not.
+pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 43] = {
+    use Act::*;
+    const MISMATCH: Option<&str> = Some("customer-key-mismatch");
+    const NOT_AUTHENTIC: Option<&str> = Some("not-authentic");
+    [
+        (CreateByCustomerKey, "key-use", "create", None),
+        (CreateByKmsKey, "key-use", "create", None),
+        (CreateByBucketKey, "key-use", "create", None),
+        (CreateByNewBucketKey, "key-use", "create", None),
+        (CreateManaged, "key-use", "create", None),
+        (CreateByDisabledKey, "key-use", "create", Some("disabled")),
+        (OpenByCustomerKey, "key-use", "open", None),
+        (OpenByWrongKey, "key-use", "open", MISMATCH),
+        (
+            OpenWithoutKey,
+            "key-use",
+            "open",
+            Some("customer-key-required"),
+        ),
+        (OpenByKmsKey, "key-use", "open", None),
+        (OpenByBucketKey, "key-use", "open", None),
+        (OpenByForgottenBucketKey, "key-use", "open", None),
+        (OpenManaged, "key-use", "open", None),
+        (OpenInWrongPlace, "key-use", "open", NOT_AUTHENTIC),
+        (Check, "key-use", "check", None),
+        (CheckByWrongKey, "key-use", "check", MISMATCH),
+        (Rewrap, "key-use", "rewrap", None),
+        (RewrapByWrongKey, "key-use", "rewrap", MISMATCH),
+        (Refuse, "key-use", "refuse", Some("customer-key-malformed")),
+        (Encrypt, "key-use", "encrypt", None),
+        (
+            EncryptUnderNothing,
+            "key-use",
+            "encrypt",
+            Some("no-such-alias"),
+        ),
+        (Decrypt, "key-use", "decrypt", None),
+        (DecryptInWrongContext, "key-use", "decrypt", NOT_AUTHENTIC),
+        (DecryptNonsense, "key-use", "decrypt", NOT_AUTHENTIC),
+        (ReEncrypt, "key-use", "re-encrypt", None),
+        (GenerateDataKey, "key-use", "generate-data-key", None),
+        (
+            GenerateDataKeyWithoutPlaintext,
+            "key-use",
+            "generate-data-key-without-plaintext",
+            None,
+        ),
+        (GenerateRandom, "key-use", "generate-random", None),
+        (CreateKey, "key-administration", "create-key", None),
+        (EnableKey, "key-administration", "enable-key", None),
+        (DisableKey, "key-administration", "disable-key", None),
+        (
+            DisableServiceKey,
+            "key-administration",
+            "disable-key",
+            Some("managed-by-service"),
+        ),
+        (
+            ScheduleKeyDeletion,
+            "key-administration",
+            "schedule-key-deletion",
+            None,
+        ),
+        (
+            CancelKeyDeletion,
+            "key-administration",
+            "cancel-key-deletion",
+            None,
+        ),
+        (CreateAlias, "key-administration", "create-alias", None),
+        (UpdateAlias, "key-administration", "update-alias", None),
+        (DeleteAlias, "key-administration", "delete-alias", None),
+        (CreateUser, "user-administration", "create-user", None),
+        (EnableUser, "user-administration", "enable-user", None),
+        (DisableUser, "user-administration", "disable-user", None),
+        (
+            DisableNobody,
+            "user-administration",
+            "disable-user",
+            Some("no-such-user"),
+        ),
+        (DeleteUser, "user-administration", "delete-user", None),
+        (ServiceEvent, "service", "conformance", None),
+    ]
+};
+
+impl Act {
+    /// Does it, and gives every secret that comes out.
+    pub(crate) async fn run(self, stage: &Stage) -> Result<Vec<Vec<u8>>, KeyError> {
+        let (service, who, name) = (&stage.world.service, &caller(), &stage.name);
+        let (keys, kms, users) = (&service.objects, &service.kms, &service.users);
+        let (right, wrong) = (&customer_key(1), &customer_key(2));
+        let key: &KeyReference = &stage.key.id.into();
+        let pairs = &context(&[("a", "b")]);
+        let nothing = |_| Vec::new();
+        let made = |(data_key, _): (DataKey, KeyEnvelope)| vec![data_key.expose().to_vec()];
+        let opened = |data_key: DataKey| vec![data_key.expose().to_vec()];
+        let create = |protection, bucket| async move {
+            let created = keys.create(&protection, &object(bucket, "new"), who).await;
+            created.map(made)
+        };
+        match self {
+            Self::CreateByCustomerKey => create(by_customer_key(3), "bucket").await,
+            Self::CreateByKmsKey => create(by_kms_key(&stage.key, false), "bucket").await,
+            Self::CreateByBucketKey => create(by_kms_key(&stage.key, true), "bucket").await,
+            Self::CreateByNewBucketKey => create(by_kms_key(&stage.key, true), "another").await,
+            Self::CreateManaged => create(Protection::Managed, "bucket").await,
+            Self::CreateByDisabledKey => create(by_kms_key(&stage.disabled, true), "bucket").await,
+            Self::OpenByCustomerKey => {
+                let open = keys.open(&stage.customers, name, Some(right), who).await;
+                open.map(opened)
+            }
+            Self::OpenByWrongKey => {
+                let open = keys.open(&stage.customers, name, Some(wrong), who).await;
+                open.map(opened)
+            }
+            Self::OpenWithoutKey => {
+                let open = keys.open(&stage.customers, name, None, who).await;
+                open.map(opened)
+            }
+            Self::OpenByKmsKey => keys.open(&stage.direct, name, None, who).await.map(opened),
+            Self::OpenByBucketKey => keys.open(&stage.bucket, name, None, who).await.map(opened),
+            Self::OpenByForgottenBucketKey => {
+                stage.world.clock.pass(Duration::from_secs(301));
+                keys.open(&stage.bucket, name, None, who).await.map(opened)
+            }
+            Self::OpenManaged => keys.open(&stage.managed, name, None, who).await.map(opened),
+            Self::OpenInWrongPlace => {
+                let place = object("bucket", "key");
+                keys.open(&stage.direct, &place, None, who)
+                    .await
+                    .map(opened)
+            }
+            Self::Check => {
+                let check = keys.check(&stage.customers, name, Some(right), who).await;
+                check.map(nothing)
+            }
+            Self::CheckByWrongKey => {
+                let check = keys.check(&stage.customers, name, Some(wrong), who).await;
+                check.map(nothing)
+            }
+            Self::Rewrap | Self::RewrapByWrongKey => {
+                let with = if self == Self::Rewrap { right } else { wrong };
+                let (from, to) = (
+                    (&stage.customers, name, Some(with)),
+                    (&by_customer_key(4), &object("bucket", "copy")),
+                );
+                keys.rewrap(from, to, who).await.map(|_| Vec::new())
+            }
+            Self::Refuse => {
+                let refusal = KeyError::CustomerKeyMalformed { rule: "a rule" };
+                keys.log_refusal("bucket", "key", &refusal, who).await?;
+                Err(refusal)
+            }
+            Self::Encrypt => {
+                let encrypt = kms.encrypt(key, pairs, PLAINTEXT, who).await;
+                encrypt.map(|_| Vec::new())
+            }
+            Self::EncryptUnderNothing => {
+                let nobody = &"alias/nobody".parse().expect("a name");
+                let encrypt = kms.encrypt(nobody, pairs, PLAINTEXT, who).await;
+                encrypt.map(|_| Vec::new())
+            }
+            Self::Decrypt => {
+                let decrypted = kms.decrypt(&stage.blob, pairs, None, who).await?;
+                Ok(vec![decrypted.plaintext.to_vec()])
+            }
+            Self::DecryptInWrongContext => {
+                let empty = &EncryptionContext::empty();
+                let decrypt = kms.decrypt(&stage.blob, empty, None, who).await;
+                decrypt.map(|_| Vec::new())
+            }
+            Self::DecryptNonsense => {
+                let decrypt = kms.decrypt(b"nonsense", pairs, None, who).await;
+                decrypt.map(|_| Vec::new())
+            }
+            Self::ReEncrypt => {
+                let empty = &EncryptionContext::empty();
+                let again = kms
+                    .re_encrypt(&stage.blob, pairs, None, key, empty, who)
+                    .await;
+                again.map(|_| Vec::new())
+            }
+            Self::GenerateDataKey => {
+                let made = kms.generate_data_key(key, pairs, 32, who).await?;
+                Ok(vec![made.plaintext.to_vec()])
+            }
+            Self::GenerateDataKeyWithoutPlaintext => {
+                let made = kms
+                    .generate_data_key_without_plaintext(key, pairs, 32, who)
+                    .await;
+                made.map(|_| Vec::new())
+            }
+            Self::GenerateRandom => Ok(vec![kms.generate_random(32, who).await?.to_vec()]),
+            Self::CreateKey => kms.create_key("new", who).await.map(|_| Vec::new()),
+            Self::EnableKey => {
+                let change = kms.enable_key(&stage.disabled.id.into(), who).await;
+                change.map(|_| Vec::new())
+            }
+            Self::DisableKey => kms.disable_key(key, who).await.map(|_| Vec::new()),
+            Self::DisableServiceKey => {
+                let change = kms.disable_key(&KeyReference::managed(), who).await;
+                change.map(|_| Vec::new())
+            }
+            Self::ScheduleKeyDeletion => {
+                let change = kms.schedule_key_deletion(key, 30, who).await;
+                change.map(|_| Vec::new())
+            }
+            Self::CancelKeyDeletion => {
+                let change = kms.cancel_key_deletion(&stage.pending.id.into(), who).await;
+                change.map(|_| Vec::new())
+            }
+            Self::CreateAlias => {
+                let alias = AliasName::new("alias/new").expect("a name");
+                kms.create_alias(&alias, key, who).await.map(nothing)
+            }
+            Self::UpdateAlias => {
+                let other = &stage.disabled.id.into();
+                kms.update_alias(&stage.alias, other, who)
+                    .await
+                    .map(nothing)
+            }
+            Self::DeleteAlias => kms.delete_alias(&stage.alias, who).await.map(nothing),
+            Self::CreateUser => {
+                let made = users.create("new", Role::Auditor, who).await?;
+                Ok(both_forms(made.secret.expose_secret()).to_vec())
+            }
+            Self::EnableUser => {
+                let change = users.enable(&stage.disabled_user, who).await;
+                change.map(|_| Vec::new())
+            }
+            Self::DisableUser => users.disable(&stage.user, who).await.map(|_| Vec::new()),
+            Self::DisableNobody => {
+                let nobody = "SRAKAAAAAAAAAAAAAAAA".parse().expect("an id");
+                users.disable(&nobody, who).await.map(|_| Vec::new())
+            }
+            Self::DeleteUser => users.delete(&stage.user, who).await.map(nothing),
+            Self::ServiceEvent => {
+                let detail = serde_json::json!({ "passed": true });
+                service
+                    .log_event("conformance", detail, who)
+                    .await
+                    .map(nothing)
+            }
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! What may be done with a KMS key in which state.
+//!
+//! Source: AWS KMS Developer Guide, "Key states of AWS KMS keys", table of operations and states.
+
+use std::time::Duration;
+
+use strongroom_keys::{
+    AliasName, EncryptionContext, KeyDescription, KeyEnvelope, KeyError, KeyManager, KeyReference,
+    KeyState, LedgerKey, ObjectName, Protection,
+};
+
+use crate::world::{World, by_customer_key, by_kms_key, caller, customer_key, object};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Enabled,
+    Disabled,
+    PendingDeletion,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Operation {
+    DescribeKey,
+    ListKeys,
+    EnableKey,
+    DisableKey,
+    ScheduleKeyDeletion,
+    CancelKeyDeletion,
+    CreateAlias,
+    UpdateAliasToIt,
+    UpdateAliasFromIt,
+    DeleteAlias,
+    ListAliases,
+    Encrypt,
+    Decrypt,
+    DecryptAsExpected,
+    ReEncryptFromIt,
+    ReEncryptToIt,
+    GenerateDataKey,
+    GenerateDataKeyWithoutPlaintext,
+    CreateObject,
+    CreateObjectByBucketKey,
+    OpenObject,
+    OpenObjectByBucketKey,
+    CheckObject,
+    RewrapFromIt,
+    RewrapFromItsBucketKey,
+    RewrapToIt,
+    RewrapToItsBucketKey,
+    ChainOf,
+    VersionsOf,
+}
+
+const OK: &str = "ok";
+const DISABLED: &str = "disabled";
+const PENDING: &str = "pending-deletion";
+const NOT_PENDING: &str = "not-pending-deletion";
+
+/// For each operation, what comes of it when the key is enabled, disabled, pending deletion.
+const TABLE: [(Operation, [&str; 3]); 29] = {
+    use Operation::*;
+    [
+        (DescribeKey, [OK, OK, OK]),
+        (ListKeys, [OK, OK, OK]),
+        (EnableKey, [OK, OK, PENDING]),
+        (DisableKey, [OK, OK, PENDING]),
+        (ScheduleKeyDeletion, [OK, OK, PENDING]),
+        (CancelKeyDeletion, [NOT_PENDING, NOT_PENDING, OK]),
+        (CreateAlias, [OK, OK, PENDING]),
+        (UpdateAliasToIt, [OK, OK, PENDING]),
+        (UpdateAliasFromIt, [OK, OK, OK]),
+        (DeleteAlias, [OK, OK, OK]),
+        (ListAliases, [OK, OK, OK]),
+        (Encrypt, [OK, DISABLED, PENDING]),
+        (Decrypt, [OK, DISABLED, PENDING]),
+        (DecryptAsExpected, [OK, DISABLED, PENDING]),
+        (ReEncryptFromIt, [OK, DISABLED, PENDING]),
+        (ReEncryptToIt, [OK, DISABLED, PENDING]),
+        (GenerateDataKey, [OK, DISABLED, PENDING]),
+        (GenerateDataKeyWithoutPlaintext, [OK, DISABLED, PENDING]),
+        (CreateObject, [OK, DISABLED, PENDING]),
+        (CreateObjectByBucketKey, [OK, DISABLED, PENDING]),
+        (OpenObject, [OK, DISABLED, PENDING]),
+        (OpenObjectByBucketKey, [OK, DISABLED, PENDING]),
+        (CheckObject, [OK, OK, OK]),
+        (RewrapFromIt, [OK, DISABLED, PENDING]),
+        (RewrapFromItsBucketKey, [OK, DISABLED, PENDING]),
+        (RewrapToIt, [OK, DISABLED, PENDING]),
+        (RewrapToItsBucketKey, [OK, DISABLED, PENDING]),
+        (ChainOf, [OK, OK, OK]),
+        (VersionsOf, [OK, OK, OK]),
+    ]
+};
+
+struct Stage {
+    world: World,
+    key: KeyDescription,
+    other: KeyDescription,
+    alias: AliasName,
+    other_alias: AliasName,
+    name: ObjectName,
+    direct: KeyEnvelope,
+    bucket: KeyEnvelope,
+    customers: KeyEnvelope,
+    blob: Vec<u8>,
+    other_blob: Vec<u8>,
+}
+
+impl Stage {
+    async fn new(state: State) -> Self {
+        let world = World::new().await;
+        let (key, other) = (world.kms_key().await, world.kms_key().await);
+        let kms = &world.service.kms;
+        let mut aliases = Vec::new();
+        for (name, of) in [("alias/it", &key), ("alias/other", &other)] {
+            let alias = AliasName::new(name).expect("a name");
+            let made = kms.create_alias(&alias, &of.id.into(), &caller()).await;
+            made.expect("an alias");
+            aliases.push(alias);
+        }
+        let [alias, other_alias] = aliases.try_into().expect("two");
+        let name = object("bucket", "key");
+        let mut envelopes = Vec::new();
+        for protection in [
+            by_kms_key(&key, false),
+            by_kms_key(&key, true),
+            by_customer_key(1),
+        ] {
+            let created = world
+                .service
+                .objects
+                .create(&protection, &name, &caller())
+                .await;
+            envelopes.push(created.expect("a data key").1);
+        }
+        let [direct, bucket, customers] = envelopes.try_into().expect("three");
+        let mut blobs = Vec::new();
+        for of in [&key, &other] {
+            let empty = EncryptionContext::empty();
+            let encrypted = kms.encrypt(&of.id.into(), &empty, b"text", &caller()).await;
+            blobs.push(encrypted.expect("a ciphertext").blob.to_bytes());
+        }
+        let [blob, other_blob] = blobs.try_into().expect("two");
+        match state {
+            State::Enabled => {}
+            State::Disabled => {
+                let changed = kms.disable_key(&key.id.into(), &caller()).await;
+                changed.expect("it is disabled");
+            }
+            State::PendingDeletion => {
+                let changed = kms
+                    .schedule_key_deletion(&key.id.into(), 7, &caller())
+                    .await;
+                changed.expect("it is scheduled");
+            }
+        }
+        Self {
+            world,
+            key,
+            other,
+            alias,
+            other_alias,
+            name,
+            direct,
+            bucket,
+            customers,
+            blob,
+            other_blob,
+        }
+    }
+
+    async fn run(&self, operation: Operation) -> Result<(), KeyError> {
+        use Operation as Op;
+        let (kms, keys, who) = (
+            &self.world.service.kms,
+            &self.world.service.objects,
+            &caller(),
+        );
+        let (key, other): (&KeyReference, &KeyReference) =
+            (&self.key.id.into(), &self.other.id.into());
+        let empty = &EncryptionContext::empty();
+        let new_name = &object("bucket", "new");
+        let rewrap = |from: KeyEnvelope, with: Option<u8>, to: Protection| async move {
+            let with = with.map(customer_key);
+            let from = (&from, &self.name, with.as_ref());
+            keys.rewrap(from, (&to, new_name), who).await.map(drop)
+        };
+        match operation {
+            Op::DescribeKey => kms.describe_key(key).await.map(drop),
+            Op::ListKeys => {
+                let page = kms.list_keys(None, 10).await?;
+                assert!(page.items.iter().any(|item| item.id == self.key.id));
+                Ok(())
+            }
+            Op::EnableKey => kms.enable_key(key, who).await.map(drop),
+            Op::DisableKey => kms.disable_key(key, who).await.map(drop),
+            Op::ScheduleKeyDeletion => kms.schedule_key_deletion(key, 30, who).await.map(drop),
+            Op::CancelKeyDeletion => kms.cancel_key_deletion(key, who).await.map(drop),
+            Op::CreateAlias => {
+                let alias = AliasName::new("alias/new").expect("a name");
+                kms.create_alias(&alias, key, who).await
+            }
+            Op::UpdateAliasToIt => kms.update_alias(&self.other_alias, key, who).await,
+            Op::UpdateAliasFromIt => kms.update_alias(&self.alias, other, who).await,
+            Op::DeleteAlias => kms.delete_alias(&self.alias, who).await,
+            Op::ListAliases => {
+                let page = kms.list_aliases(Some(key), None, 10).await?;
+                assert_eq!(page.items.len(), 1);
+                Ok(())
+            }
+            Op::Encrypt => kms.encrypt(key, empty, b"text", who).await.map(drop),
+            Op::Decrypt => kms.decrypt(&self.blob, empty, None, who).await.map(drop),
+            Op::DecryptAsExpected => {
+                let decrypted = kms.decrypt(&self.blob, empty, Some(key), who).await;
+                decrypted.map(drop)
+            }
+            Op::ReEncryptFromIt => {
+                let again = kms
+                    .re_encrypt(&self.blob, empty, None, other, empty, who)
+                    .await;
+                again.map(drop)
+            }
+            Op::ReEncryptToIt => {
+                let again = kms
+                    .re_encrypt(&self.other_blob, empty, None, key, empty, who)
+                    .await;
+                again.map(drop)
+            }
+            Op::GenerateDataKey => kms.generate_data_key(key, empty, 32, who).await.map(drop),
+            Op::GenerateDataKeyWithoutPlaintext => {
+                let made = kms
+                    .generate_data_key_without_plaintext(key, empty, 32, who)
+                    .await;
+                made.map(drop)
+            }
+            Op::CreateObject | Op::CreateObjectByBucketKey => {
+                let bucket_key = operation == Op::CreateObjectByBucketKey;
+                let protection = by_kms_key(&self.key, bucket_key);
+                keys.create(&protection, new_name, who).await.map(drop)
+            }
+            Op::OpenObject | Op::OpenObjectByBucketKey => {
+                let envelope = if operation == Op::OpenObject {
+                    &self.direct
+                } else {
+                    &self.bucket
+                };
+                keys.open(envelope, &self.name, None, who).await.map(drop)
+            }
+            Op::CheckObject => keys.check(&self.direct, &self.name, None, who).await,
+            Op::RewrapFromIt => rewrap(self.direct.clone(), None, Protection::Managed).await,
+            Op::RewrapFromItsBucketKey => {
+                rewrap(self.bucket.clone(), None, by_customer_key(2)).await
+            }
+            Op::RewrapToIt | Op::RewrapToItsBucketKey => {
+                let to = by_kms_key(&self.key, operation == Op::RewrapToItsBucketKey);
+                rewrap(self.customers.clone(), Some(1), to).await
+            }
+            Op::ChainOf => {
+                assert_eq!(keys.chain_of(&self.direct).await?.len(), 2);
+                assert_eq!(keys.chain_of(&self.bucket).await?.len(), 3);
+                Ok(())
+            }
+            Op::VersionsOf => {
+                let versions = keys
+                    .versions_of(LedgerKey::KmsKey(self.key.id), None, 10)
+                    .await;
+                versions.map(drop)
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_operation_answers_by_the_state_of_the_key() {
+    for (operation, expected) in TABLE {
+        for (state, expected) in [State::Enabled, State::Disabled, State::PendingDeletion]
+            .into_iter()
+            .zip(expected)
+        {
+            let stage = Stage::new(state).await;
+            let rows = stage.world.rows().await;
+            let result = stage.run(operation).await;
+            let code = result.as_ref().map_or_else(KeyError::code, |()| OK);
+            assert_eq!(code, expected, "{operation:?} on a key that is {state:?}");
+            if result.is_err() {
+                let is_changed = stage.world.rows().await != rows;
+                assert!(!is_changed, "{operation:?} on a key that is {state:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_states_follow_one_another() {
+    let world = World::new().await;
+    let kms = &world.service.kms;
+    let key = &world.kms_key().await.id.into();
+    let state = async || kms.describe_key(key).await.expect("a key").state;
+    assert_eq!(state().await, KeyState::Enabled);
+    kms.disable_key(key, &caller()).await.expect("disabled");
+    assert_eq!(state().await, KeyState::Disabled);
+    kms.enable_key(key, &caller()).await.expect("enabled");
+    assert_eq!(state().await, KeyState::Enabled);
+    for (days, is_allowed) in [(0, false), (6, false), (7, true), (30, true), (31, false)] {
+        let before = kms.describe_key(key).await.expect("a key");
+        let scheduled = kms.schedule_key_deletion(key, days, &caller()).await;
+        if !is_allowed {
+            let error = scheduled.expect_err("it is no such number");
+            assert!(
+                matches!(error, KeyError::InvalidRequest { .. }),
+                "{error:?}"
+            );
+            assert_eq!(kms.describe_key(key).await.expect("a key"), before);
+            continue;
+        }
+        let wait = Duration::from_secs(u64::from(days) * 86_400);
+        let date = strongroom_environment::Clock::now(&*world.clock) + wait;
+        let expected = KeyState::PendingDeletion { date };
+        assert_eq!(scheduled.expect("scheduled").state, expected);
+        assert_eq!(state().await, expected);
+        let cancelled = kms.cancel_key_deletion(key, &caller()).await;
+        assert_eq!(cancelled.expect("cancelled").state, KeyState::Disabled);
+        assert_eq!(state().await, KeyState::Disabled);
+    }
+}
+
+#[tokio::test]
+async fn the_service_s_own_keys_cannot_be_used_or_changed_from_outside() {
+    let world = World::new().await;
+    let (kms, who, empty) = (&world.service.kms, &caller(), &EncryptionContext::empty());
+    let mine = &world.kms_key().await.id.into();
+    let encrypted = kms.encrypt(mine, empty, b"text", who).await;
+    let blob = encrypted.expect("a ciphertext").blob.to_bytes();
+    for name in ["alias/strongroom/s3", "alias/strongroom/system"] {
+        let key: &KeyReference = &name.parse().expect("a reference");
+        let described = kms.describe_key(key).await.expect("it may be looked at");
+        assert_eq!(described.manager, KeyManager::Service);
+        // A ciphertext that says it is under this key.
+        let mut forged = blob.clone();
+        forged[1..17].copy_from_slice(described.id.as_bytes());
+        let rows = world.rows().await;
+        let alias = &AliasName::new("alias/mine").expect("a name");
+        let refused = [
+            kms.enable_key(key, who).await.map(drop),
+            kms.disable_key(key, who).await.map(drop),
+            kms.schedule_key_deletion(key, 7, who).await.map(drop),
+            kms.cancel_key_deletion(key, who).await.map(drop),
+            kms.create_alias(alias, key, who).await,
+            kms.encrypt(key, empty, b"text", who).await.map(drop),
+            kms.decrypt(&forged, empty, None, who).await.map(drop),
+            kms.re_encrypt(&blob, empty, None, key, empty, who)
+                .await
+                .map(drop),
+            kms.re_encrypt(&forged, empty, None, mine, empty, who)
+                .await
+                .map(drop),
+            kms.generate_data_key(key, empty, 32, who).await.map(drop),
+            kms.generate_data_key_without_plaintext(key, empty, 32, who)
+                .await
+                .map(drop),
+        ];
+        for (at, result) in refused.into_iter().enumerate() {
+            let error = result.expect_err("it is the service's");
+            assert!(
+                matches!(error, KeyError::ManagedByService { .. }),
+                "{at}: {error:?}"
+            );
+        }
+        let reserved = &AliasName::new(name).expect("a name");
+        for result in [
+            kms.create_alias(reserved, mine, who).await,
+            kms.update_alias(reserved, mine, who).await,
+            kms.delete_alias(reserved, who).await,
+        ] {
+            let error = result.expect_err("it is the service's");
+            assert!(matches!(error, KeyError::AliasReserved { .. }), "{error:?}");
+        }
+        assert!(world.rows().await == rows, "nothing was changed");
+    }
+}

@@ -1,0 +1,20 @@
+//! The key service as the rooms above it see it.
+
+mod acts;
+mod aliases;
+mod audit_trail;
+mod bucket_keys;
+mod documents;
+mod envelopes;
+mod hsm;
+mod kept;
+mod key_states;
+mod kms;
+mod ledger;
+mod objects;
+mod page;
+mod start;
+mod users;
+mod world;
+
+strongroom_testkit::pkcs11_worker!();
