@@ -63,9 +63,9 @@ struct Opened {
     by_id: LruCache<BucketKeyId, Entry>,
     /// With which bucket key new data keys of a bucket are wrapped. Every id here is in `by_id`.
     current: HashMap<(KeyId, Box<str>), BucketKeyId>,
-    /// How often custody told of a suspension. A key that was asked for before one and comes
-    /// after it may be one that was suspended.
-    suspensions: u64,
+    /// How often custody told of a change. A key that was asked for before one and comes after it
+    /// may be one that was suspended, or under a version that is no longer the newest.
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl BucketKeys {
             opened: Mutex::new(Opened {
                 by_id: LruCache::new(bounds.opened_max),
                 current: HashMap::new(),
-                suspensions: 0,
+                changes: 0,
             }),
             custody,
             meta,
@@ -183,17 +183,17 @@ impl BucketKeys {
             if let Some(bucket_key) = cached() {
                 return Ok(bucket_key);
             }
-            let suspensions = self.opened.lock().suspensions;
+            let changes = self.opened.lock().changes;
             let since = self.clock.monotonic();
             let bucket_key = self.make(key, bucket, caller).await?;
             let mut opened = self.opened.lock();
-            if opened.suspensions == suspensions {
+            if opened.changes == changes {
                 opened.insert(Arc::clone(&bucket_key), since);
                 opened.current.insert((key, bucket.into()), bucket_key.id);
                 opened.tell_size();
                 return Ok(bucket_key);
             }
-            // A key was suspended while this one was made. Custody knows whether it was this.
+            // A key was changed while this one was made. Custody knows whether it was this.
         }
     }
 
@@ -217,11 +217,11 @@ impl BucketKeys {
             if let Some(bucket_key) = cached() {
                 return Ok(bucket_key);
             }
-            let suspensions = self.opened.lock().suspensions;
+            let changes = self.opened.lock().changes;
             let since = self.clock.monotonic();
             let bucket_key = self.open(lock, bucket, caller).await?;
             let mut opened = self.opened.lock();
-            if opened.suspensions == suspensions {
+            if opened.changes == changes {
                 opened.insert(Arc::clone(&bucket_key), since);
                 opened.tell_size();
                 return Ok(bucket_key);
@@ -327,9 +327,15 @@ impl Opened {
 impl StateObserver for BucketKeys {
     fn suspended(&self, key: KeyId) {
         let mut opened = self.opened.lock();
-        opened.suspensions += 1;
+        opened.changes += 1;
         opened.drop_where(|entry| entry.bucket_key.key == key);
         opened.tell_size();
+    }
+
+    fn rotated(&self, key: KeyId) {
+        let mut opened = self.opened.lock();
+        opened.changes += 1;
+        opened.current.retain(|(of, _), _| *of != key);
     }
 }
 

@@ -70,20 +70,25 @@ pub trait KeyCustody: Send + Sync + fmt::Debug + 'static {
         caller: &Caller,
     ) -> Result<DataKey, KeyError>;
 
-    /// The label of the token's key that wraps a version of a KMS key.
+    /// The label of the token's key that wraps a version of a KMS key, or wrapped it until it was
+    /// destroyed.
     ///
     /// # Errors
     /// [`KeyError::NotAuthentic`]: there is no such version.
     async fn root_of(&self, key: KeyId, version: KeyVersion) -> Result<String, KeyError>;
 
-    /// From now on tells `observer` of keys that may no longer be used. It is told before the
-    /// change is acknowledged to whoever asked for it.
+    /// From now on tells `observer` of keys that may no longer be used and of keys that were
+    /// rotated. It is told before the change is acknowledged to whoever asked for it.
     fn watch(&self, observer: Weak<dyn StateObserver>);
 }
 
-/// Is told when a KMS key may no longer be used.
+/// Is told when a KMS key may no longer be used, and when it has a new version.
 pub trait StateObserver: Send + Sync {
-    /// The key was disabled or scheduled for deletion: whatever was opened with it is to be
-    /// dropped at once.
+    /// The key was disabled, scheduled for deletion or destroyed: whatever was opened with it is
+    /// to be dropped at once.
     fn suspended(&self, key: KeyId);
+
+    /// The key has a new version: nothing new is to be protected under an older one. What is
+    /// protected under it is still read.
+    fn rotated(&self, key: KeyId);
 }

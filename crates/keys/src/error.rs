@@ -103,6 +103,18 @@ pub enum KeyError {
         /// The rule that is broken.
         rule: &'static str,
     },
+    /// A tag is not a valid one.
+    #[error("not valid: {rule}")]
+    InvalidTag {
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+    /// There are as many as there may be.
+    #[error("{limit}")]
+    LimitExceeded {
+        /// The limit, in words.
+        limit: &'static str,
+    },
     /// A length or number of the request is out of bounds.
     #[error("not valid: {rule}")]
     InvalidRequest {
@@ -169,6 +181,8 @@ impl KeyError {
             Self::IncorrectKey { .. } => "incorrect-key",
             Self::InvalidReference { .. } => "invalid-reference",
             Self::InvalidContext { .. } => "invalid-context",
+            Self::InvalidTag { .. } => "invalid-tag",
+            Self::LimitExceeded { .. } => "limit-exceeded",
             Self::InvalidRequest { .. } => "invalid-request",
             Self::NoSuchUser => "no-such-user",
             Self::UserDisabled => "user-disabled",

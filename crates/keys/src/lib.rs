@@ -43,8 +43,9 @@ pub use customer::CustomerKey;
 pub use envelope::{EncryptionMode, KeyEnvelope, Protection};
 pub use error::KeyError;
 pub use kms::{
-    Alias, CiphertextBlob, Decrypted, Encrypted, GeneratedDataKey, KeyDescription, KeyManager,
-    KeyState, Kms, Page, Reencrypted,
+    Alias, CiphertextBlob, Decrypted, DueReport, Encrypted, GeneratedDataKey, KeyDescription,
+    KeyManager, KeyState, Kms, NewKey, Page, Reencrypted, RotationKind, RotationSchedule,
+    RotationStatus, Tags, VersionDescription, VersionState,
 };
 pub use ledger::{BucketKeyDescription, ChainLink, LedgerEntry, LedgerKey};
 pub use names::{BindingId, BucketKeyId, CustomerFingerprint, ObjectName, ProtectedVersion};

@@ -2,9 +2,11 @@
 //!
 //! Source: AWS KMS API reference, version 2014-11-01.
 
+mod keys;
 mod operations;
 mod refusal;
 mod request;
+mod rotation;
 
 use std::net::IpAddr;
 use std::sync::Arc;

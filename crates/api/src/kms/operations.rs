@@ -5,20 +5,15 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use strongroom_environment::Timestamp;
-use strongroom_keys::{
-    AliasName, Caller, Encrypted, KeyDescription, KeyManager, KeyState, Kms, Page,
-};
+use strongroom_keys::{AliasName, Caller, Encrypted, Kms};
 
 use super::refusal::Refusal;
 use super::request::{self, NotOffered, read};
+use super::{keys, rotation};
 
-const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
-/// The bounds and the default of a deletion's waiting period, in days (ScheduleKeyDeletion).
-const WINDOW_DAYS: std::ops::RangeInclusive<u64> = 7..=30;
-const WINDOW_DAYS_DEFAULT: u64 = 30;
+pub(super) const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
 
-const OPERATIONS: [&str; 18] = [
+const OPERATIONS: [&str; 26] = [
     "CancelKeyDeletion",
     "CreateAlias",
     "CreateKey",
@@ -26,17 +21,25 @@ const OPERATIONS: [&str; 18] = [
     "DeleteAlias",
     "DescribeKey",
     "DisableKey",
+    "DisableKeyRotation",
     "EnableKey",
+    "EnableKeyRotation",
     "Encrypt",
     "GenerateDataKey",
     "GenerateDataKeyWithoutPlaintext",
     "GenerateRandom",
+    "GetKeyRotationStatus",
     "ListAliases",
+    "ListKeyRotations",
     "ListKeys",
-    "ReEncrypt",
-    "ScheduleKeyDeletion",
-    "UpdateAlias",
     "ListResourceTags",
+    "ReEncrypt",
+    "RotateKeyOnDemand",
+    "ScheduleKeyDeletion",
+    "TagResource",
+    "UntagResource",
+    "UpdateAlias",
+    "UpdateKeyDescription",
 ];
 
 /// The operation's own name when there is such an operation; clients cannot invent metric labels.
@@ -57,19 +60,50 @@ pub(crate) async fn perform(
 ) -> Result<Value, Refusal> {
     NotOffered::refuse(body)?;
     match operation {
-        "CreateKey" => create_key(kms, read(body)?, caller).await,
+        "CreateKey" => keys::create(kms, read(body)?, caller).await,
         "DescribeKey" => {
             let asked: request::OneKey = read(body)?;
             let key = kms.describe_key(&request::key(&asked.key_id)?).await?;
-            Ok(json!({ "KeyMetadata": metadata(kms, &key) }))
+            Ok(json!({ "KeyMetadata": keys::metadata(kms, &key) }))
         }
-        "ListKeys" => list_keys(kms, read(body)?).await,
-        "ListAliases" => list_aliases(kms, read(body)?).await,
-        "ListResourceTags" => {
+        "ListKeys" => keys::list(kms, read(body)?).await,
+        "ListAliases" => keys::list_aliases(kms, read(body)?).await,
+        "UpdateKeyDescription" => {
+            let asked: request::UpdateDescription = read(body)?;
+            let key = request::key_itself(&asked.key_id)?;
+            kms.update_key_description(&key, &asked.description, caller)
+                .await?;
+            Ok(json!({}))
+        }
+        "RotateKeyOnDemand" => {
             let asked: request::OneKey = read(body)?;
-            kms.describe_key(&request::key(&asked.key_id)?).await?;
-            Ok(json!({ "Tags": [], "Truncated": false }))
+            let key = request::key_itself(&asked.key_id)?;
+            let rotated = kms.rotate_key(&key, caller).await?;
+            Ok(json!({ "KeyId": rotated.id.to_string() }))
         }
+        "EnableKeyRotation" => rotation::enable(kms, read(body)?, caller).await,
+        "DisableKeyRotation" => {
+            let asked: request::OneKey = read(body)?;
+            let key = request::key_itself(&asked.key_id)?;
+            kms.disable_key_rotation(&key, caller).await?;
+            Ok(json!({}))
+        }
+        "GetKeyRotationStatus" => rotation::status(kms, read(body)?).await,
+        "ListKeyRotations" => rotation::list(kms, read(body)?).await,
+        "TagResource" => {
+            let asked: request::TagResource = read(body)?;
+            let key = request::key_itself(&asked.key_id)?;
+            kms.tag_key(&key, &request::tags(asked.tags)?, caller)
+                .await?;
+            Ok(json!({}))
+        }
+        "UntagResource" => {
+            let asked: request::UntagResource = read(body)?;
+            let key = request::key_itself(&asked.key_id)?;
+            kms.untag_key(&key, &asked.tag_keys, caller).await?;
+            Ok(json!({}))
+        }
+        "ListResourceTags" => keys::list_tags(kms, read(body)?).await,
         "CreateAlias" | "UpdateAlias" => {
             let asked: request::AliasAndKey = read(body)?;
             let alias = AliasName::new(asked.alias_name)?;
@@ -99,7 +133,7 @@ pub(crate) async fn perform(
                 .await?;
             Ok(json!({}))
         }
-        "ScheduleKeyDeletion" => schedule_key_deletion(kms, read(body)?, caller).await,
+        "ScheduleKeyDeletion" => keys::schedule_deletion(kms, read(body)?, caller).await,
         "CancelKeyDeletion" => {
             let asked: request::OneKey = read(body)?;
             let key = kms
@@ -153,106 +187,6 @@ pub(crate) async fn perform(
             format!("{other} is not offered"),
         )),
     }
-}
-
-async fn create_key(
-    kms: &Kms,
-    asked: request::CreateKey,
-    caller: &Caller,
-) -> Result<Value, Refusal> {
-    let unsupported = |what: &str| {
-        Err(Refusal::new(
-            "UnsupportedOperationException",
-            format!("{what} is not offered"),
-        ))
-    };
-    for (name, value, offered) in [
-        ("KeyUsage", &asked.key_usage, "ENCRYPT_DECRYPT"),
-        ("KeySpec", &asked.key_spec, SYMMETRIC_DEFAULT),
-        (
-            "CustomerMasterKeySpec",
-            &asked.customer_master_key_spec,
-            SYMMETRIC_DEFAULT,
-        ),
-        ("Origin", &asked.origin, "AWS_KMS"),
-    ] {
-        if let Some(value) = value.as_ref().filter(|value| *value != offered) {
-            return unsupported(&format!("{name} {value}"));
-        }
-    }
-    if asked.multi_region == Some(true) {
-        return unsupported("MultiRegion");
-    }
-    if asked.policy.is_some() {
-        return unsupported("Policy");
-    }
-    if asked.tags.is_some_and(|tags| !tags.is_empty()) {
-        return unsupported("Tags");
-    }
-    let key = kms
-        .create_key(asked.description.as_deref().unwrap_or_default(), caller)
-        .await?;
-    Ok(json!({ "KeyMetadata": metadata(kms, &key) }))
-}
-
-async fn list_keys(kms: &Kms, asked: request::Listing) -> Result<Value, Refusal> {
-    let limit = request::limit(asked.limit, 100, 1_000)?;
-    let page = kms
-        .list_keys(asked.marker.as_deref(), limit)
-        .await
-        .map_err(|_| invalid_marker())?;
-    let keys: Vec<Value> = page
-        .items
-        .iter()
-        .map(|key| json!({ "KeyId": key.id.to_string(), "KeyArn": key.arn.as_str() }))
-        .collect();
-    Ok(paged("Keys", keys, &page))
-}
-
-async fn list_aliases(kms: &Kms, asked: request::Listing) -> Result<Value, Refusal> {
-    let limit = request::limit(asked.limit, 50, 100)?;
-    let key = asked.key_id.as_deref().map(request::key).transpose()?;
-    let page = kms
-        .list_aliases(key.as_ref(), asked.marker.as_deref(), limit)
-        .await?;
-    let aliases: Vec<Value> = page
-        .items
-        .iter()
-        .map(|alias| {
-            json!({
-                "AliasName": alias.name.as_str(),
-                "AliasArn": alias.arn,
-                "TargetKeyId": alias.key.to_string(),
-                "CreationDate": date(alias.created),
-                "LastUpdatedDate": date(alias.updated),
-            })
-        })
-        .collect();
-    Ok(paged("Aliases", aliases, &page))
-}
-
-async fn schedule_key_deletion(
-    kms: &Arc<Kms>,
-    asked: request::ScheduleDeletion,
-    caller: &Caller,
-) -> Result<Value, Refusal> {
-    let days = asked.pending_window_in_days.unwrap_or(WINDOW_DAYS_DEFAULT);
-    let days = u32::try_from(days)
-        .ok()
-        .filter(|days| WINDOW_DAYS.contains(&u64::from(*days)))
-        .ok_or_else(|| Refusal::validation("PendingWindowInDays is 7 to 30"))?;
-    let key = kms
-        .schedule_key_deletion(&request::key(&asked.key_id)?, days, caller)
-        .await?;
-    let mut answer = json!({
-        "KeyId": key.arn.as_str(),
-        "KeyState": "PendingDeletion",
-        "PendingWindowInDays": days,
-    });
-    if let KeyState::PendingDeletion { date: at } = key.state {
-        answer["DeletionDate"] = date(at);
-    }
-    Ok(answer)
 }
 
 async fn encrypt(kms: &Kms, asked: request::Encrypt, caller: &Caller) -> Result<Value, Refusal> {
@@ -331,52 +265,4 @@ fn sealed(done: &Encrypted) -> Value {
         "KeyId": done.key.as_str(),
         "CiphertextBlob": STANDARD.encode(done.blob.to_bytes()),
     })
-}
-
-fn metadata(kms: &Kms, key: &KeyDescription) -> Value {
-    let state = match key.state {
-        KeyState::Enabled => "Enabled",
-        KeyState::Disabled => "Disabled",
-        KeyState::PendingDeletion { .. } => "PendingDeletion",
-    };
-    let mut metadata = json!({
-        "AWSAccountId": kms.home().account,
-        "Arn": key.arn.as_str(),
-        "CreationDate": date(key.created),
-        "CustomerMasterKeySpec": SYMMETRIC_DEFAULT,
-        "Description": key.description,
-        "Enabled": key.state == KeyState::Enabled,
-        "EncryptionAlgorithms": [SYMMETRIC_DEFAULT],
-        "KeyId": key.id.to_string(),
-        "KeyManager": match key.manager {
-            KeyManager::Customer => "CUSTOMER",
-            KeyManager::Service => "AWS",
-        },
-        "KeySpec": SYMMETRIC_DEFAULT,
-        "KeyState": state,
-        "KeyUsage": "ENCRYPT_DECRYPT",
-        "MultiRegion": false,
-        "Origin": "AWS_KMS",
-    });
-    if let KeyState::PendingDeletion { date: at } = key.state {
-        metadata["DeletionDate"] = date(at);
-    }
-    metadata
-}
-
-fn paged<T>(name: &str, items: Vec<Value>, page: &Page<T>) -> Value {
-    let mut answer = json!({ name: items, "Truncated": page.next.is_some() });
-    if let Some(next) = &page.next {
-        answer["NextMarker"] = next.as_str().into();
-    }
-    answer
-}
-
-fn invalid_marker() -> Refusal {
-    Refusal::new("InvalidMarkerException", "the marker is not one of a page")
-}
-
-/// A date as the protocol has it: seconds with a fraction, as a number.
-fn date(moment: Timestamp) -> Value {
-    json!(moment.micros() as f64 / 1e6)
 }

@@ -55,6 +55,8 @@ impl From<KeyError> for Refusal {
             KeyError::PendingDeletion { .. } | KeyError::NotPendingDeletion { .. } => {
                 Self::new("KMSInvalidStateException", message)
             }
+            KeyError::InvalidTag { .. } => Self::new("TagException", message),
+            KeyError::LimitExceeded { .. } => Self::new("LimitExceededException", message),
             KeyError::ManagedByService { .. } => Self::new("AccessDeniedException", message),
             KeyError::IncorrectKey { .. } => Self::new("IncorrectKeyException", message),
             // AWS gives no reason, so that a forged ciphertext teaches nothing.
@@ -92,6 +94,19 @@ mod tests {
                 KeyError::InvalidRequest { rule: "rule" },
                 400,
                 "ValidationException",
+            ),
+            (KeyError::InvalidTag { rule: "rule" }, 400, "TagException"),
+            (
+                KeyError::LimitExceeded { limit: "limit" },
+                400,
+                "LimitExceededException",
+            ),
+            (
+                KeyError::NotCommitted(CommitError::Conflict {
+                    table: strongroom_meta::Table::new("kms_keys"),
+                }),
+                400,
+                "ConflictException",
             ),
             (
                 KeyError::AuditUnavailable(AppendError::Full),

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use strongroom_keys::{EncryptionContext, KeyReference};
+use strongroom_keys::{EncryptionContext, KeyReference, Tags};
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
@@ -46,8 +46,37 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 
 /// Reads the name of a key.
 pub(crate) fn key(text: &str) -> Result<KeyReference, Refusal> {
-    KeyReference::from_str(text)
-        .map_err(|_| Refusal::new("NotFoundException", format!("Invalid keyId '{text}'")))
+    KeyReference::from_str(text).map_err(|_| {
+        if text.starts_with("arn:") {
+            invalid_arn(text)
+        } else {
+            invalid_key_id(text)
+        }
+    })
+}
+
+/// Reads the name of a key where an alias will not do.
+pub(crate) fn key_itself(text: &str) -> Result<KeyReference, Refusal> {
+    match key(text)? {
+        KeyReference::Alias(_) => Err(invalid_key_id(text)),
+        KeyReference::AliasArn { .. } => Err(invalid_arn(text)),
+        reference => Ok(reference),
+    }
+}
+
+fn invalid_key_id(text: &str) -> Refusal {
+    Refusal::new("NotFoundException", format!("Invalid keyId '{text}'"))
+}
+
+fn invalid_arn(text: &str) -> Refusal {
+    Refusal::new("InvalidArnException", format!("Invalid arn '{text}'"))
+}
+
+/// Reads tags.
+pub(crate) fn tags(tags: Vec<Tag>) -> Result<Tags, Refusal> {
+    Ok(Tags::new(
+        tags.into_iter().map(|tag| (tag.tag_key, tag.tag_value)),
+    )?)
 }
 
 /// Reads an encryption context.
@@ -78,7 +107,60 @@ pub(crate) struct CreateKey {
     pub(crate) origin: Option<String>,
     pub(crate) multi_region: Option<bool>,
     pub(crate) policy: Option<String>,
-    pub(crate) tags: Option<Vec<serde_json::Value>>,
+    pub(crate) tags: Option<Vec<Tag>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Tag {
+    tag_key: String,
+    tag_value: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct TagResource {
+    pub(crate) key_id: String,
+    pub(crate) tags: Vec<Tag>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct UntagResource {
+    pub(crate) key_id: String,
+    pub(crate) tag_keys: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct UpdateDescription {
+    pub(crate) key_id: String,
+    pub(crate) description: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct EnableRotation {
+    pub(crate) key_id: String,
+    pub(crate) rotation_period_in_days: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ListRotations {
+    pub(crate) key_id: String,
+    pub(crate) include_key_material: Option<String>,
+    pub(crate) limit: Option<u64>,
+    pub(crate) marker: Option<String>,
+}
+
+/// A page of what belongs to one key.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct OneListing {
+    pub(crate) key_id: String,
+    pub(crate) limit: Option<u64>,
+    pub(crate) marker: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -234,6 +316,20 @@ mod tests {
             len(r#"{"KeyId":"k","KeySpec":"AES_256","NumberOfBytes":1}"#),
             None
         );
+    }
+
+    #[test]
+    fn a_key_is_named_by_itself_where_an_alias_will_not_do() {
+        let id = "00000000-0000-4000-8000-000000000000";
+        let code = |text: &str| key_itself(text).err().map(|refusal| refusal.code);
+        assert_eq!(code(id), None);
+        assert_eq!(code(&format!("arn:aws:kms:r:0:key/{id}")), None);
+        assert_eq!(code("alias/a"), Some("NotFoundException"));
+        assert_eq!(code("nonsense"), Some("NotFoundException"));
+        for arn in ["arn:aws:kms:r:0:alias/a", "arn:aws:s3:::b", "arn:"] {
+            assert_eq!(code(arn), Some("InvalidArnException"), "{arn}");
+        }
+        assert!(key("arn:aws:kms:r:0:alias/a").is_ok());
     }
 
     #[test]

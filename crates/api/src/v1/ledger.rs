@@ -10,7 +10,7 @@ use crate::problem::Problem;
 /// The versions under a KMS key, whatever its version and the bucket key between.
 pub(super) async fn under_kms_key(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
     let reference = keys::reference(key)?;
-    let key = asked.state.config.kms.describe_key(&reference).await?;
+    let key = asked.state.config.kms.key_record(&reference).await?;
     under(asked, LedgerKey::KmsKey(key.id)).await
 }
 

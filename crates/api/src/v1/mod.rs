@@ -98,6 +98,11 @@ async fn dispatch(
         ("GET", ["keys"]) => keys::list(&asked).await,
         ("POST", ["keys"]) => keys::create(&asked).await,
         ("GET", ["keys", key]) => keys::describe(&asked, key).await,
+        ("POST", ["keys", "run"]) => keys::run(&asked).await,
+        ("GET", ["keys", key, "versions"]) => keys::versions(&asked, key).await,
+        ("POST", ["keys", key, "rotate"]) => keys::rotate(&asked, key).await,
+        ("POST", ["keys", key, "schedule-deletion"]) => keys::schedule_deletion(&asked, key).await,
+        ("POST", ["keys", key, "cancel-deletion"]) => keys::cancel_deletion(&asked, key).await,
         ("POST", ["keys", key, "enable"]) => keys::enable(&asked, key).await,
         ("POST", ["keys", key, "disable"]) => keys::disable(&asked, key).await,
 
@@ -230,6 +235,7 @@ impl From<KeyError> for Problem {
             }
             KeyError::InvalidReference { .. }
             | KeyError::InvalidContext { .. }
+            | KeyError::InvalidTag { .. }
             | KeyError::InvalidRequest { .. } => Self::invalid(error),
             KeyError::ManagedByService { .. } => Self::forbidden(error),
             KeyError::TokenUnavailable(_)

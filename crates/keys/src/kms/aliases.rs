@@ -1,27 +1,28 @@
 //! Aliases of KMS keys.
 
 use strongroom_environment::Timestamp;
-use strongroom_meta::{Batch, CommitError, Scan};
+use strongroom_meta::{Batch, CommitError, Scan, Table};
 
-use super::{Alias, KeyManager, KeyState, Kms, Page};
+use super::{Alias, KeyManager, Kms, Page};
 use crate::arn::{AliasName, KeyId, KeyReference};
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
-use crate::rows::{self, ALIASES, AliasRow, KEY_ALIASES};
-
-/// The key of a row in [`KEY_ALIASES`].
-fn key_alias_key(key: KeyId, alias: &AliasName) -> Vec<u8> {
-    [key.as_bytes().as_slice(), alias.as_str().as_bytes()].concat()
-}
+use crate::rows::{self, ALIASES, AliasRow, KEY_ALIASES, KEYS, KeyRow};
 
 impl Kms {
+    /// The most aliases of a key.
+    ///
+    /// Source: AWS KMS Developer Guide, "Resource quotas".
+    pub const ALIASES_MAX: usize = 50;
+
     /// Gives a key a second name.
     ///
     /// # Errors
     /// [`KeyError::AliasExists`], [`KeyError::AliasReserved`], [`KeyError::NoSuchKey`],
-    /// [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`],
-    /// [`KeyError::AuditUnavailable`], [`KeyError::NotCommitted`].
+    /// [`KeyError::LimitExceeded`]: it has 50. [`KeyError::PendingDeletion`],
+    /// [`KeyError::ManagedByService`], [`KeyError::AuditUnavailable`],
+    /// [`KeyError::NotCommitted`].
     pub async fn create_alias(
         &self,
         alias: &AliasName,
@@ -30,13 +31,15 @@ impl Kms {
     ) -> Result<(), KeyError> {
         let _alone = self.administration.lock().await;
         let prepared = async {
-            let id = self.alias_target(alias, key).await?;
+            let (id, target) = self.alias_target(alias, key).await?;
             if self.alias_row(alias).await?.is_some() {
                 return Err(KeyError::AliasExists {
                     alias: alias.clone(),
                 });
             }
+            self.check_alias_count(id).await?;
             let mut batch = Batch::new();
+            target.expect(&mut batch, KEYS, id.as_bytes());
             Self::put_new_alias(&mut batch, alias, id, self.clock.now());
             Ok(batch)
         }
@@ -59,18 +62,20 @@ impl Kms {
     ) -> Result<(), KeyError> {
         let _alone = self.administration.lock().await;
         let prepared = async {
-            let id = self.alias_target(alias, key).await?;
+            let (id, target) = self.alias_target(alias, key).await?;
             let read = self.existing_alias(alias).await?;
             let mut row = read.row.clone();
             let mut batch = Batch::new();
+            target.expect(&mut batch, KEYS, id.as_bytes());
             // A batch names a row once: to its own key an alias stays where it is.
             if row.key != id {
-                batch.delete(KEY_ALIASES, key_alias_key(row.key, alias));
+                self.check_alias_count(id).await?;
+                batch.delete(KEY_ALIASES, Self::key_alias_key(row.key, alias));
             }
             row.key = id;
             row.updated = self.clock.now();
             read.replace(&mut batch, ALIASES, alias.as_str().as_bytes(), &row);
-            batch.put(KEY_ALIASES, key_alias_key(id, alias), []);
+            batch.put(KEY_ALIASES, Self::key_alias_key(id, alias), []);
             Ok(batch)
         }
         .await;
@@ -92,7 +97,7 @@ impl Kms {
             let read = self.existing_alias(alias).await?;
             let mut batch = Batch::new();
             read.delete(&mut batch, ALIASES, alias.as_str().as_bytes());
-            batch.delete(KEY_ALIASES, key_alias_key(read.row.key, alias));
+            batch.delete(KEY_ALIASES, Self::key_alias_key(read.row.key, alias));
             Ok(batch)
         }
         .await;
@@ -129,15 +134,7 @@ impl Kms {
         let scan = Scan::within(&prefix, start, limit + 1);
         let mut names = Vec::new();
         for found in self.meta.scan(table, scan).await? {
-            let name = found
-                .key
-                .get(prefix.len()..)
-                .and_then(|name| std::str::from_utf8(name).ok())
-                .and_then(|name| AliasName::new(name).ok());
-            names.push(name.ok_or(KeyError::Damaged {
-                table: table.name(),
-                what: "a row is not under the name of an alias",
-            })?);
+            names.push(Self::alias_in(&prefix, table, &found.key)?);
         }
         // One row more than asked for: its name is where the next page begins.
         let next = (names.len() > limit)
@@ -173,7 +170,7 @@ impl Kms {
         }
         let made = self
             .make_key(
-                description,
+                &description.into(),
                 KeyManager::Service,
                 Some(alias),
                 &Caller::daemon("start"),
@@ -201,7 +198,39 @@ impl Kms {
             updated: created,
         };
         rows::create(batch, ALIASES, alias.as_str().as_bytes(), &row);
-        batch.put(KEY_ALIASES, key_alias_key(key, alias), []);
+        batch.put(KEY_ALIASES, Self::key_alias_key(key, alias), []);
+    }
+
+    /// The key of a row in [`KEY_ALIASES`].
+    pub(super) fn key_alias_key(key: KeyId, alias: &AliasName) -> Vec<u8> {
+        [key.as_bytes().as_slice(), alias.as_str().as_bytes()].concat()
+    }
+
+    /// The alias in the key of a row, after `prefix`.
+    pub(super) fn alias_in(
+        prefix: &[u8],
+        table: Table,
+        row_key: &[u8],
+    ) -> Result<AliasName, KeyError> {
+        row_key
+            .get(prefix.len()..)
+            .and_then(|name| std::str::from_utf8(name).ok())
+            .and_then(|name| AliasName::new(name).ok())
+            .ok_or(KeyError::Damaged {
+                table: table.name(),
+                what: "a row is not under the name of an alias",
+            })
+    }
+
+    /// Refuses one alias more than a key may have.
+    async fn check_alias_count(&self, key: KeyId) -> Result<(), KeyError> {
+        let scan = Scan::prefix(key.as_bytes(), Self::ALIASES_MAX);
+        if self.meta.scan(KEY_ALIASES, scan).await?.len() == Self::ALIASES_MAX {
+            return Err(KeyError::LimitExceeded {
+                limit: "a key has at most 50 aliases",
+            });
+        }
+        Ok(())
     }
 
     async fn alias_row(&self, alias: &AliasName) -> Result<Option<rows::Read<AliasRow>>, KeyError> {
@@ -217,16 +246,16 @@ impl Kms {
     }
 
     /// The key that a caller's alias is to name, if it may name it.
-    async fn alias_target(&self, alias: &AliasName, key: &KeyReference) -> Result<KeyId, KeyError> {
+    async fn alias_target(
+        &self,
+        alias: &AliasName,
+        key: &KeyReference,
+    ) -> Result<(KeyId, rows::Read<KeyRow>), KeyError> {
         Self::check_not_reserved(alias)?;
         let (id, read) = self.find(key).await?;
         self.check_manager(id, &read.row)?;
-        match read.row.state {
-            KeyState::Enabled | KeyState::Disabled => Ok(id),
-            KeyState::PendingDeletion { .. } => Err(KeyError::PendingDeletion {
-                key: self.home.arn(id),
-            }),
-        }
+        self.check_not_pending(id, &read.row)?;
+        Ok((id, read))
     }
 
     fn check_not_reserved(alias: &AliasName) -> Result<(), KeyError> {

@@ -12,6 +12,7 @@ use crate::context::EncryptionContext;
 use crate::custody::{KeyCustody, SealedDataKey, StateObserver};
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
+use crate::rows::Material;
 
 #[async_trait]
 impl KeyCustody for Kms {
@@ -64,7 +65,14 @@ impl KeyCustody for Kms {
     }
 
     async fn root_of(&self, key: KeyId, version: KeyVersion) -> Result<String, KeyError> {
-        Ok(self.wrapped_version(key, version).await?.kek.to_string())
+        let row = self.version_row(key, version).await?;
+        match row.material {
+            // The token vouches for the label of what it wraps; of what is gone nothing depends on it.
+            Material::Destroyed { kek, .. } => Ok(kek.to_string()),
+            Material::Wrapped { .. } => {
+                Ok(self.wrapped_version(key, version).await?.kek.to_string())
+            }
+        }
     }
 
     fn watch(&self, observer: Weak<dyn StateObserver>) {

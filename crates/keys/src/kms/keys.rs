@@ -1,28 +1,38 @@
-//! Making, finding, enabling, disabling and deleting KMS keys.
+//! Making, finding and describing KMS keys.
 
-use std::sync::Arc;
-use std::time::Duration;
+use strongroom_meta::{Batch, Scan};
 
-use strongroom_environment::Timestamp;
-use strongroom_meta::{Batch, CommitError, Scan};
-use strongroom_pkcs11::{KeyLabel, WrappedKey};
-use subtle::ConstantTimeEq;
-
-use super::{KeyDescription, KeyManager, KeyState, Kms, Page};
-use crate::arn::{AliasName, KeyArn, KeyId, KeyReference, KeyVersion};
+use super::change::days;
+use super::tags::Tags;
+use super::{KeyDescription, KeyManager, KeyState, Kms, Page, RotationSchedule};
+use crate::arn::{AliasName, KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
-use crate::rows::{self, ALIASES, AliasRow, KEY_VERSIONS, KEYS, KeyRow, KeyVersionRow, Read};
-use crate::token_keys;
+use crate::rows::{self, ALIASES, AliasRow, DUE, Due, KEY_VERSIONS, KEYS, KeyRow, Origin, Read};
+
+/// What a new key is to be.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NewKey {
+    /// What its maker says of it: up to 8,192 characters.
+    pub description: String,
+    /// Its first tags.
+    pub tags: Tags,
+}
+
+impl From<&str> for NewKey {
+    /// A key with a description and no tags.
+    fn from(description: &str) -> Self {
+        Self {
+            description: description.into(),
+            tags: Tags::default(),
+        }
+    }
+}
 
 impl Kms {
-    /// The longest description, in bytes.
-    pub const DESCRIPTION_LEN_BYTES_MAX: usize = 8_192;
-    /// For how many days at least a key waits for its deletion.
-    pub const DELETION_DAYS_MIN: u32 = 7;
-    /// For how many days at most a key waits for its deletion.
-    pub const DELETION_DAYS_MAX: u32 = 30;
+    /// The longest description, in characters.
+    pub const DESCRIPTION_CHARS_MAX: usize = 8_192;
     /// The most entries on a page of a list.
     pub const PAGE_MAX: usize = 1_000;
 
@@ -33,32 +43,43 @@ impl Kms {
     /// [`KeyError::AuditUnavailable`], [`KeyError::NotCommitted`].
     pub async fn create_key(
         &self,
-        description: &str,
+        new: impl Into<NewKey>,
         caller: &Caller,
     ) -> Result<KeyDescription, KeyError> {
-        self.make_key(description, KeyManager::Customer, None, caller)
+        self.make_key(&new.into(), KeyManager::Customer, None, caller)
             .await
     }
 
-    /// Makes a key, and, in the same batch, an alias of it.
+    /// Makes a key, and, in the same batch, an alias of it. One of the service's own is rotated by
+    /// the clock from the beginning.
     pub(super) async fn make_key(
         &self,
-        description: &str,
+        new: &NewKey,
         manager: KeyManager,
         alias: Option<&AliasName>,
         caller: &Caller,
     ) -> Result<KeyDescription, KeyError> {
         let id = KeyId::random(&*self.entropy);
+        let created = self.clock.now();
+        let period_days = Self::ROTATION_DAYS_DEFAULT;
         let row = KeyRow {
             state: KeyState::Enabled,
             manager,
             current: KeyVersion(1),
-            created: self.clock.now(),
-            description: description.to_owned(),
+            created,
+            rotation: (manager == KeyManager::Service).then(|| RotationSchedule {
+                period_days,
+                next: created + days(period_days),
+            }),
+            on_demand_rotations: 0,
+            description: new.description.clone(),
         };
-        let prepared = self.prepare_key(id, &row, alias).await;
-        let entry = Entry::new(Event::KeyAdministration, "create-key")
+        let prepared = self.prepare_key(id, &row, &new.tags, alias).await;
+        let mut entry = Entry::new(Event::KeyAdministration, "create-key")
             .key(KeyNamed::kms(&self.home.arn(id)).with_version(row.current));
+        if !new.tags.is_empty() {
+            entry = entry.detail(new.tags.named());
+        }
         self.journal
             .change(&*self.meta, caller, entry, prepared)
             .await?;
@@ -69,27 +90,13 @@ impl Kms {
         &self,
         id: KeyId,
         row: &KeyRow,
+        tags: &Tags,
         alias: Option<&AliasName>,
     ) -> Result<Batch, KeyError> {
-        if row.description.len() > Self::DESCRIPTION_LEN_BYTES_MAX {
-            return Err(KeyError::InvalidRequest {
-                rule: "a description has at most 8192 bytes",
-            });
-        }
-        let wrapped = self
-            .token
-            .generate_wrapped(&KeyLabel(token_keys::ROOT_KEK.into()))
+        check_description(&row.description)?;
+        let version = self
+            .make_version(id, row.current, Origin::Creation, row.created)
             .await?;
-        let message = rows::version_mac_message(id, row.current, &wrapped);
-        let mac = self
-            .token
-            .mac(&KeyLabel(token_keys::MAC_KEY.into()), &message)
-            .await?;
-        let version = KeyVersionRow {
-            created: row.created,
-            wrapped,
-            mac,
-        };
         let mut batch = Batch::new();
         rows::create(&mut batch, KEYS, id.as_bytes(), row);
         rows::create(
@@ -98,13 +105,41 @@ impl Kms {
             &rows::version_key(id, row.current),
             &version,
         );
+        if let Some(due) = Due::of(id, row) {
+            batch.put(DUE, due.to_bytes(), []);
+        }
+        tags.put(&mut batch, id);
         if let Some(alias) = alias {
             Self::put_new_alias(&mut batch, alias, id, row.created);
         }
         Ok(batch)
     }
 
-    /// The key that `reference` names. It may have any state.
+    /// Says something else of a key.
+    ///
+    /// Source: AWS KMS API Reference, UpdateKeyDescription.
+    ///
+    /// # Errors
+    /// [`KeyError::InvalidRequest`]: it is too long. [`KeyError::PendingDeletion`],
+    /// [`KeyError::ManagedByService`], and as for [`Kms::describe_key`] and [`Kms::create_key`].
+    pub async fn update_key_description(
+        &self,
+        reference: &KeyReference,
+        description: &str,
+        caller: &Caller,
+    ) -> Result<(), KeyError> {
+        let entry = Entry::new(Event::KeyAdministration, "update-key-description");
+        self.change_key(reference, entry, caller, |id, row| {
+            check_description(description)?;
+            self.check_not_pending(id, row)?;
+            row.description = description.to_owned();
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// The key that `reference` names. It may have any state but destroyed.
     ///
     /// # Errors
     /// [`KeyError::NoSuchKey`], [`KeyError::NoSuchAlias`].
@@ -113,7 +148,16 @@ impl Kms {
         Ok(self.description(id, read.row))
     }
 
-    /// All keys, in the order of their ids. A `marker` is the `next` of the page before.
+    /// What is known of a key, also of one that was destroyed.
+    ///
+    /// # Errors
+    /// [`KeyError::NoSuchKey`], [`KeyError::NoSuchAlias`].
+    pub async fn key_record(&self, reference: &KeyReference) -> Result<KeyDescription, KeyError> {
+        let (id, read) = self.find_record(reference).await?;
+        Ok(self.description(id, read.row))
+    }
+
+    /// All keys in the order of their ids, with those that were destroyed. A `marker` is the `next` of the page before.
     ///
     /// # Errors
     /// [`KeyError::InvalidReference`]: no page was ever followed by that marker.
@@ -147,139 +191,6 @@ impl Kms {
             .flatten()
             .map(|first| first.id.to_string());
         Ok(Page { items, next })
-    }
-
-    /// Lets a disabled key be used again. A key that is enabled stays so.
-    ///
-    /// # Errors
-    /// [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`], and as for
-    /// [`Kms::describe_key`] and [`Kms::create_key`].
-    pub async fn enable_key(
-        self: &Arc<Self>,
-        reference: &KeyReference,
-        caller: &Caller,
-    ) -> Result<KeyDescription, KeyError> {
-        self.change_state(reference, Change::Enable, caller).await
-    }
-
-    /// Forbids the use of a key until it is enabled. When this returns, whatever was opened with
-    /// the key is gone from memory, and what it protects answers [`KeyError::Disabled`].
-    ///
-    /// # Errors
-    /// [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`], and as for
-    /// [`Kms::describe_key`] and [`Kms::create_key`].
-    pub async fn disable_key(
-        self: &Arc<Self>,
-        reference: &KeyReference,
-        caller: &Caller,
-    ) -> Result<KeyDescription, KeyError> {
-        self.change_state(reference, Change::Disable, caller).await
-    }
-
-    /// Forbids the use of a key, and says that it is to be deleted `days` days from now.
-    ///
-    /// # Errors
-    /// [`KeyError::PendingDeletion`]: it waits already. [`KeyError::InvalidRequest`]: not 7 to 30
-    /// days. [`KeyError::ManagedByService`], and as for [`Kms::describe_key`] and
-    /// [`Kms::create_key`].
-    pub async fn schedule_key_deletion(
-        self: &Arc<Self>,
-        reference: &KeyReference,
-        days: u32,
-        caller: &Caller,
-    ) -> Result<KeyDescription, KeyError> {
-        let change = Change::ScheduleDeletion { days };
-        self.change_state(reference, change, caller).await
-    }
-
-    /// Takes back that a key is to be deleted. The key is then disabled.
-    ///
-    /// # Errors
-    /// [`KeyError::NotPendingDeletion`], [`KeyError::ManagedByService`], and as for
-    /// [`Kms::describe_key`] and [`Kms::create_key`].
-    pub async fn cancel_key_deletion(
-        self: &Arc<Self>,
-        reference: &KeyReference,
-        caller: &Caller,
-    ) -> Result<KeyDescription, KeyError> {
-        self.change_state(reference, Change::CancelDeletion, caller)
-            .await
-    }
-
-    /// Changes a state in a task of its own: once the row may be written, the observers are told,
-    /// also when whoever asked has gone away meanwhile.
-    async fn change_state(
-        self: &Arc<Self>,
-        reference: &KeyReference,
-        change: Change,
-        caller: &Caller,
-    ) -> Result<KeyDescription, KeyError> {
-        let (kms, reference, caller) = (Arc::clone(self), reference.clone(), caller.clone());
-        let task = tokio::spawn(async move { kms.make_change(&reference, change, &caller).await });
-        match task.await {
-            Ok(changed) => changed,
-            Err(stopped) => match stopped.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(KeyError::NotCommitted(CommitError::OutcomeUnknown {
-                    reason: "the daemon is shutting down".into(),
-                })),
-            },
-        }
-    }
-
-    async fn make_change(
-        &self,
-        reference: &KeyReference,
-        change: Change,
-        caller: &Caller,
-    ) -> Result<KeyDescription, KeyError> {
-        let _alone = self.administration.lock().await;
-        let entry = Entry::new(Event::KeyAdministration, change.act());
-        let (id, read) = match self.find(reference).await {
-            Ok(found) => found,
-            Err(error) => {
-                let entry = entry.key(KeyNamed::reference(reference));
-                return self.journal.settle(caller, entry, Err(error)).await;
-            }
-        };
-        let entry = entry.key(KeyNamed::kms(&self.home.arn(id)));
-        let mut row = read.row.clone();
-        let next = self
-            .check_manager(id, &row)
-            .and_then(|()| change.apply(row.state, self.clock.now(), || self.home.arn(id)));
-        let prepared = next.map(|state| {
-            row.state = state;
-            let mut batch = Batch::new();
-            read.replace(&mut batch, KEYS, id.as_bytes(), &row);
-            batch
-        });
-        let is_refused = prepared.is_err();
-        let changed = self
-            .journal
-            .change(&*self.meta, caller, entry, prepared)
-            .await;
-        // Told also when it is not known whether the row was written: what is dropped without
-        // need is opened again.
-        if !is_refused && row.state != KeyState::Enabled {
-            self.tell_suspended(id);
-        }
-        changed?;
-        Ok(self.description(id, row))
-    }
-
-    fn tell_suspended(&self, id: KeyId) {
-        let observers: Vec<_> = {
-            let mut observers = self.observers.lock();
-            observers.0.retain(|observer| observer.strong_count() > 0);
-            observers
-                .0
-                .iter()
-                .filter_map(std::sync::Weak::upgrade)
-                .collect()
-        };
-        for observer in observers {
-            observer.suspended(id);
-        }
     }
 
     pub(super) fn check_manager(&self, id: KeyId, row: &KeyRow) -> Result<(), KeyError> {
@@ -323,7 +234,22 @@ impl Kms {
             })
     }
 
+    /// The row of a key that `reference` names.
     pub(super) async fn find(
+        &self,
+        reference: &KeyReference,
+    ) -> Result<(KeyId, Read<KeyRow>), KeyError> {
+        let (id, read) = self.find_record(reference).await?;
+        match read.row.state {
+            KeyState::Destroyed { .. } => Err(KeyError::NoSuchKey {
+                reference: reference.clone(),
+            }),
+            _ => Ok((id, read)),
+        }
+    }
+
+    /// As [`Kms::find`], and what is left of a key that was destroyed.
+    pub(super) async fn find_record(
         &self,
         reference: &KeyReference,
     ) -> Result<(KeyId, Read<KeyRow>), KeyError> {
@@ -339,46 +265,27 @@ impl Kms {
     /// The row of a key that may be used now.
     pub(super) async fn usable(&self, id: KeyId) -> Result<KeyRow, KeyError> {
         let (_, read) = self.find(&KeyReference::Id(id)).await?;
-        let key = || self.home.arn(id);
-        match read.row.state {
-            KeyState::Enabled => Ok(read.row),
-            KeyState::Disabled => Err(KeyError::Disabled { key: key() }),
-            KeyState::PendingDeletion { .. } => Err(KeyError::PendingDeletion { key: key() }),
+        self.check_enabled(id, &read.row)?;
+        Ok(read.row)
+    }
+
+    pub(super) fn check_enabled(&self, id: KeyId, row: &KeyRow) -> Result<(), KeyError> {
+        self.check_not_pending(id, row)?;
+        match row.state {
+            KeyState::Disabled => Err(KeyError::Disabled {
+                key: self.home.arn(id),
+            }),
+            _ => Ok(()),
         }
     }
 
-    /// A version of a key, still wrapped, as the token's MAC key vouches for it.
-    pub(super) async fn wrapped_version(
-        &self,
-        id: KeyId,
-        version: KeyVersion,
-    ) -> Result<Arc<WrappedKey>, KeyError> {
-        if let Some(wrapped) = self.verified.lock().get(&(id, version)) {
-            return Ok(Arc::clone(wrapped));
+    pub(super) fn check_not_pending(&self, id: KeyId, row: &KeyRow) -> Result<(), KeyError> {
+        match row.state {
+            KeyState::PendingDeletion { .. } => Err(KeyError::PendingDeletion {
+                key: self.home.arn(id),
+            }),
+            _ => Ok(()),
         }
-        let found = self
-            .meta
-            .get(KEY_VERSIONS, &rows::version_key(id, version))
-            .await?
-            // A ciphertext that names a version the key never had was not made under it.
-            .ok_or(KeyError::NotAuthentic)?;
-        let row: KeyVersionRow = rows::decoded(KEY_VERSIONS, &found.value)?;
-        let message = rows::version_mac_message(id, version, &row.wrapped);
-        let mac = self
-            .token
-            .mac(&KeyLabel(token_keys::MAC_KEY.into()), &message)
-            .await?;
-        if !bool::from(mac.ct_eq(&row.mac)) {
-            return Err(KeyError::Damaged {
-                table: KEY_VERSIONS.name(),
-                what: "the token does not vouch for a wrapped key",
-            });
-        }
-        let wrapped = Arc::new(row.wrapped);
-        self.verified
-            .lock()
-            .put((id, version), Arc::clone(&wrapped));
-        Ok(wrapped)
     }
 
     pub(super) fn description(&self, id: KeyId, row: KeyRow) -> KeyDescription {
@@ -389,60 +296,17 @@ impl Kms {
             manager: row.manager,
             current_version: row.current,
             created: row.created,
+            rotation: row.rotation,
             description: row.description,
         }
     }
 }
 
-/// What an administrator does to the state of a key.
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    Enable,
-    Disable,
-    ScheduleDeletion { days: u32 },
-    CancelDeletion,
-}
-
-impl Change {
-    fn act(self) -> &'static str {
-        match self {
-            Self::Enable => "enable-key",
-            Self::Disable => "disable-key",
-            Self::ScheduleDeletion { .. } => "schedule-key-deletion",
-            Self::CancelDeletion => "cancel-key-deletion",
-        }
+fn check_description(description: &str) -> Result<(), KeyError> {
+    if description.chars().count() > Kms::DESCRIPTION_CHARS_MAX {
+        return Err(KeyError::InvalidRequest {
+            rule: "a description has at most 8192 characters",
+        });
     }
-
-    /// The state after this change.
-    ///
-    /// ```text
-    ///             disable              schedule
-    ///   Enabled ──────────▶ Disabled ───────────▶ PendingDeletion
-    ///      ▲  ◀──────────      ▲  ◀───────────          ▲
-    ///      │     enable           cancel                │
-    ///      └────────────────────────────────────────────┘ schedule
-    /// ```
-    fn apply(
-        self,
-        state: KeyState,
-        now: Timestamp,
-        arn: impl FnOnce() -> KeyArn,
-    ) -> Result<KeyState, KeyError> {
-        let days_allowed = Kms::DELETION_DAYS_MIN..=Kms::DELETION_DAYS_MAX;
-        match (self, state) {
-            (Self::ScheduleDeletion { days }, _) if !days_allowed.contains(&days) => {
-                Err(KeyError::InvalidRequest {
-                    rule: "a key waits for its deletion for 7 to 30 days",
-                })
-            }
-            (Self::CancelDeletion, KeyState::PendingDeletion { .. }) => Ok(KeyState::Disabled),
-            (Self::CancelDeletion, _) => Err(KeyError::NotPendingDeletion { key: arn() }),
-            (_, KeyState::PendingDeletion { .. }) => Err(KeyError::PendingDeletion { key: arn() }),
-            (Self::Enable, _) => Ok(KeyState::Enabled),
-            (Self::Disable, _) => Ok(KeyState::Disabled),
-            (Self::ScheduleDeletion { days }, _) => Ok(KeyState::PendingDeletion {
-                date: now + Duration::from_secs(u64::from(days) * 86_400),
-            }),
-        }
-    }
+    Ok(())
 }

@@ -4,10 +4,17 @@
 //! used inside the token. This process never sees it.
 
 mod aliases;
+mod change;
 mod ciphertext;
 mod cryptography;
 mod custodian;
+mod destruction;
+mod due;
 mod keys;
+mod rotation;
+mod states;
+mod tags;
+mod versions;
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
@@ -25,6 +32,11 @@ use crate::journal::Journal;
 
 pub use ciphertext::CiphertextBlob;
 pub use cryptography::{Decrypted, Encrypted, GeneratedDataKey, Reencrypted};
+pub use due::DueReport;
+pub use keys::NewKey;
+pub use rotation::{RotationSchedule, RotationStatus};
+pub use tags::Tags;
+pub use versions::{RotationKind, VersionDescription, VersionState};
 
 /// Whether a KMS key may be used.
 ///
@@ -38,6 +50,11 @@ pub enum KeyState {
     /// It may not, and will be deleted at a date unless that is cancelled.
     PendingDeletion {
         /// The date.
+        date: Timestamp,
+    },
+    /// It never may again: its versions are gone, and to whoever uses it there is no such key.
+    Destroyed {
+        /// Since when.
         date: Timestamp,
     },
 }
@@ -66,6 +83,8 @@ pub struct KeyDescription {
     pub current_version: KeyVersion,
     /// When it was made.
     pub created: Timestamp,
+    /// How it is rotated by the clock, if it is.
+    pub rotation: Option<RotationSchedule>,
     /// What its maker said of it.
     pub description: String,
 }

@@ -9,7 +9,9 @@ use strongroom_keys::{
 };
 use strongroom_seal::DataKey;
 
-use crate::world::{World, by_customer_key, by_kms_key, caller, context, customer_key, object};
+use crate::world::{
+    World, by_customer_key, by_kms_key, caller, context, customer_key, object, tags,
+};
 
 pub(crate) const PLAINTEXT: &[u8] = b"what is encrypted here is not for the log";
 
@@ -47,6 +49,9 @@ impl Stage {
             .schedule_key_deletion(&pending.id.into(), 7, &caller())
             .await;
         done.expect("it is scheduled");
+        let set = tags(&[("stage", "set")]);
+        let done = kms.tag_key(&key.id.into(), &set, &caller()).await;
+        done.expect("it is tagged");
         let alias = AliasName::new("alias/here").expect("a name");
         let done = kms.create_alias(&alias, &key.id.into(), &caller()).await;
         done.expect("it is named");
@@ -144,6 +149,14 @@ pub(crate) enum Act {
     GenerateDataKeyWithoutPlaintext,
     GenerateRandom,
     CreateKey,
+    UpdateKeyDescription,
+    RotateKey,
+    RotateDisabledKey,
+    EnableKeyRotation,
+    DisableKeyRotation,
+    TagKey,
+    UntagKey,
+    DestroyKey,
     EnableKey,
     DisableKey,
     DisableServiceKey,
@@ -161,8 +174,9 @@ pub(crate) enum Act {
 }
 
 /// Every act, what its last entry says was done, and why not.
-pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 43] = {
+pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 51] = {
     use Act::*;
+    const ADMINISTRATION: &str = "key-administration";
     const MISMATCH: Option<&str> = Some("customer-key-mismatch");
     const NOT_AUTHENTIC: Option<&str> = Some("not-authentic");
     [
@@ -210,6 +224,34 @@ pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 43] = {
         ),
         (GenerateRandom, "key-use", "generate-random", None),
         (CreateKey, "key-administration", "create-key", None),
+        (
+            UpdateKeyDescription,
+            ADMINISTRATION,
+            "update-key-description",
+            None,
+        ),
+        (RotateKey, ADMINISTRATION, "rotate-key", None),
+        (
+            RotateDisabledKey,
+            ADMINISTRATION,
+            "rotate-key",
+            Some("disabled"),
+        ),
+        (
+            EnableKeyRotation,
+            ADMINISTRATION,
+            "enable-key-rotation",
+            None,
+        ),
+        (
+            DisableKeyRotation,
+            ADMINISTRATION,
+            "disable-key-rotation",
+            None,
+        ),
+        (TagKey, ADMINISTRATION, "tag-key", None),
+        (UntagKey, ADMINISTRATION, "untag-key", None),
+        (DestroyKey, ADMINISTRATION, "destroy-key", None),
         (EnableKey, "key-administration", "enable-key", None),
         (DisableKey, "key-administration", "disable-key", None),
         (
@@ -356,6 +398,29 @@ impl Act {
             }
             Self::GenerateRandom => Ok(vec![kms.generate_random(32, who).await?.to_vec()]),
             Self::CreateKey => kms.create_key("new", who).await.map(|_| Vec::new()),
+            Self::UpdateKeyDescription => kms
+                .update_key_description(key, "new", who)
+                .await
+                .map(nothing),
+            Self::RotateKey => kms.rotate_key(key, who).await.map(|_| Vec::new()),
+            Self::RotateDisabledKey => {
+                let rotated = kms.rotate_key(&stage.disabled.id.into(), who).await;
+                rotated.map(|_| Vec::new())
+            }
+            Self::EnableKeyRotation => kms.enable_key_rotation(key, 90, who).await.map(nothing),
+            Self::DisableKeyRotation => kms.disable_key_rotation(key, who).await.map(nothing),
+            Self::TagKey => {
+                let tags = tags(&[("new", "what is not for the log")]);
+                kms.tag_key(key, &tags, who).await.map(nothing)
+            }
+            Self::UntagKey => {
+                let names = ["stage".into(), "new".into()];
+                kms.untag_key(key, &names, who).await.map(nothing)
+            }
+            Self::DestroyKey => {
+                stage.world.clock.pass(Duration::from_secs(7 * 86_400));
+                kms.run_due(who).await.map(|_| Vec::new())
+            }
             Self::EnableKey => {
                 let change = kms.enable_key(&stage.disabled.id.into(), who).await;
                 change.map(|_| Vec::new())

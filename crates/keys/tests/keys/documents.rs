@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use strongroom_environment::Clock;
 use strongroom_keys::{
     AliasName, Caller, ChainLink, CiphertextBlob, KeyEnvelope, KeyManager, KeyState, KeyVersion,
-    LedgerKey, ProtectedVersion, Protection, Role,
+    LedgerKey, NewKey, ProtectedVersion, Protection, Role, Tags,
 };
 use strongroom_meta::Batch;
 
@@ -33,6 +33,14 @@ async fn the_installation_of_the_page_opens() {
     assert_eq!(described.current_version, KeyVersion(1));
     assert_eq!(described.created, moment);
     assert_eq!(described.description, "Photos, all of them");
+    let year = Duration::from_secs(365 * 86_400);
+    let schedule = described.rotation.expect("it is rotated");
+    assert_eq!((schedule.period_days, schedule.next), (365, moment + year));
+    let tags = kms.list_tags(&key().into(), None, 10).await;
+    let tags = tags.expect("a page").items;
+    assert_eq!(tags, [("team".into(), "imaging".into())]);
+    let due = kms.run_due(who).await.expect("nothing is due");
+    assert_eq!(due.next, Some(moment + year));
     let aliases = kms.list_aliases(Some(&key().into()), None, 10).await;
     let [alias] = aliases.expect("a page").items.try_into().expect("one");
     assert_eq!(alias.name.as_str(), "alias/photos");
@@ -123,12 +131,25 @@ async fn the_installation_of_the_page_is_what_is_written() {
     let started = ground.entry_count();
 
     installation
-        .clear(&["kms_keys", "kms_key_versions", "users"])
+        .clear(&[
+            "kms_keys",
+            "kms_key_versions",
+            "kms_key_tags",
+            "kms_due",
+            "users",
+        ])
         .await;
     of_service.next(&[key().as_bytes()]);
     of_token.next(&[Example::one("Table `kms_key_versions`").bytes("key value")]);
-    let made = kms.create_key("Photos, all of them", who).await;
+    let tags = [("team".into(), "imaging".into())];
+    let new = NewKey {
+        description: "Photos, all of them".into(),
+        tags: Tags::new(tags).expect("tags"),
+    };
+    let made = kms.create_key(new, who).await;
     assert_eq!(made.expect("a key").id, key());
+    let enabled = kms.enable_key_rotation(&key().into(), 365, who).await;
+    enabled.expect("it is rotated from now on");
     let user = Example::one("Table `users`");
     let id = std::str::from_utf8(&user.bytes("key")[4..]).expect("base32");
     let id = data_encoding::BASE32_NOPAD
@@ -210,6 +231,38 @@ async fn the_installation_of_the_page_is_what_is_written() {
         .expect("the same key");
     installation.assert_whole().await;
     assert!(ground.entry_count() > started);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_destroyed_key_is_on_the_page() {
+    let Installation {
+        ground,
+        service,
+        of_service,
+        ..
+    } = Installation::start().await;
+    let [of_key, of_version] = Example::all("Destroyed keys").try_into().expect("two");
+    of_service.next(&[of_key.bytes("key")]);
+    let (kms, who) = (&service.kms, &caller());
+    let key = kms
+        .create_key("Films, long gone", who)
+        .await
+        .expect("a key");
+    kms.schedule_key_deletion(&key.id.into(), 7, who)
+        .await
+        .expect("it is scheduled");
+    ground.clock.pass(Duration::from_secs(7 * 86_400));
+    let report = kms.run_due(who).await.expect("it is destroyed");
+    assert_eq!(report.destroyed, [key.arn]);
+    let rows = ground.rows().await;
+    for (table, example) in [("kms_keys", of_key), ("kms_key_versions", of_version)] {
+        let [place, value] = ["key", "value"].map(|name| example.bytes(name));
+        let row = rows
+            .iter()
+            .find(|(in_table, found, _)| in_table.name() == table && found == place);
+        let (_, _, found) = row.expect("it is there");
+        assert_eq!(HEXLOWER.encode(found), HEXLOWER.encode(value), "{table}");
+    }
 }
 
 #[test]

@@ -9,13 +9,14 @@ use strongroom_keys::{
     KeyState, LedgerKey, ObjectName, Protection,
 };
 
-use crate::world::{World, by_customer_key, by_kms_key, caller, customer_key, object};
+use crate::world::{World, by_customer_key, by_kms_key, caller, customer_key, object, tags};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Enabled,
     Disabled,
     PendingDeletion,
+    Destroyed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +32,17 @@ enum Operation {
     UpdateAliasFromIt,
     DeleteAlias,
     ListAliases,
+    UpdateKeyDescription,
+    RotateKeyOnDemand,
+    EnableKeyRotation,
+    DisableKeyRotation,
+    GetKeyRotationStatus,
+    ListKeyRotations,
+    KeyVersions,
+    TagResource,
+    UntagResource,
+    ListResourceTags,
+    RunDue,
     Encrypt,
     Decrypt,
     DecryptAsExpected,
@@ -55,40 +67,56 @@ const OK: &str = "ok";
 const DISABLED: &str = "disabled";
 const PENDING: &str = "pending-deletion";
 const NOT_PENDING: &str = "not-pending-deletion";
+const NO_KEY: &str = "no-such-key";
+const NO_ALIAS: &str = "no-such-alias";
 
-/// For each operation, what comes of it when the key is enabled, disabled, pending deletion.
-const TABLE: [(Operation, [&str; 3]); 29] = {
+/// For each operation, what comes of it when the key is enabled, disabled, pending deletion, destroyed.
+const TABLE: [(Operation, [&str; 4]); 40] = {
     use Operation::*;
     [
-        (DescribeKey, [OK, OK, OK]),
-        (ListKeys, [OK, OK, OK]),
-        (EnableKey, [OK, OK, PENDING]),
-        (DisableKey, [OK, OK, PENDING]),
-        (ScheduleKeyDeletion, [OK, OK, PENDING]),
-        (CancelKeyDeletion, [NOT_PENDING, NOT_PENDING, OK]),
-        (CreateAlias, [OK, OK, PENDING]),
-        (UpdateAliasToIt, [OK, OK, PENDING]),
-        (UpdateAliasFromIt, [OK, OK, OK]),
-        (DeleteAlias, [OK, OK, OK]),
-        (ListAliases, [OK, OK, OK]),
-        (Encrypt, [OK, DISABLED, PENDING]),
-        (Decrypt, [OK, DISABLED, PENDING]),
-        (DecryptAsExpected, [OK, DISABLED, PENDING]),
-        (ReEncryptFromIt, [OK, DISABLED, PENDING]),
-        (ReEncryptToIt, [OK, DISABLED, PENDING]),
-        (GenerateDataKey, [OK, DISABLED, PENDING]),
-        (GenerateDataKeyWithoutPlaintext, [OK, DISABLED, PENDING]),
-        (CreateObject, [OK, DISABLED, PENDING]),
-        (CreateObjectByBucketKey, [OK, DISABLED, PENDING]),
-        (OpenObject, [OK, DISABLED, PENDING]),
-        (OpenObjectByBucketKey, [OK, DISABLED, PENDING]),
-        (CheckObject, [OK, OK, OK]),
-        (RewrapFromIt, [OK, DISABLED, PENDING]),
-        (RewrapFromItsBucketKey, [OK, DISABLED, PENDING]),
-        (RewrapToIt, [OK, DISABLED, PENDING]),
-        (RewrapToItsBucketKey, [OK, DISABLED, PENDING]),
-        (ChainOf, [OK, OK, OK]),
-        (VersionsOf, [OK, OK, OK]),
+        (DescribeKey, [OK, OK, OK, NO_KEY]),
+        (ListKeys, [OK, OK, OK, OK]),
+        (EnableKey, [OK, OK, PENDING, NO_KEY]),
+        (DisableKey, [OK, OK, PENDING, NO_KEY]),
+        (ScheduleKeyDeletion, [OK, OK, PENDING, NO_KEY]),
+        (CancelKeyDeletion, [NOT_PENDING, NOT_PENDING, OK, NO_KEY]),
+        (CreateAlias, [OK, OK, PENDING, NO_KEY]),
+        (UpdateAliasToIt, [OK, OK, PENDING, NO_KEY]),
+        (UpdateAliasFromIt, [OK, OK, OK, NO_ALIAS]),
+        (DeleteAlias, [OK, OK, OK, NO_ALIAS]),
+        (ListAliases, [OK, OK, OK, NO_KEY]),
+        (UpdateKeyDescription, [OK, OK, PENDING, NO_KEY]),
+        (RotateKeyOnDemand, [OK, DISABLED, PENDING, NO_KEY]),
+        (EnableKeyRotation, [OK, DISABLED, PENDING, NO_KEY]),
+        (DisableKeyRotation, [OK, DISABLED, PENDING, NO_KEY]),
+        (GetKeyRotationStatus, [OK, OK, OK, NO_KEY]),
+        (ListKeyRotations, [OK, OK, OK, NO_KEY]),
+        (KeyVersions, [OK, OK, OK, OK]),
+        (TagResource, [OK, OK, PENDING, NO_KEY]),
+        (UntagResource, [OK, OK, PENDING, NO_KEY]),
+        (ListResourceTags, [OK, OK, OK, NO_KEY]),
+        (RunDue, [OK, OK, OK, OK]),
+        (Encrypt, [OK, DISABLED, PENDING, NO_KEY]),
+        (Decrypt, [OK, DISABLED, PENDING, NO_KEY]),
+        (DecryptAsExpected, [OK, DISABLED, PENDING, NO_KEY]),
+        (ReEncryptFromIt, [OK, DISABLED, PENDING, NO_KEY]),
+        (ReEncryptToIt, [OK, DISABLED, PENDING, NO_KEY]),
+        (GenerateDataKey, [OK, DISABLED, PENDING, NO_KEY]),
+        (
+            GenerateDataKeyWithoutPlaintext,
+            [OK, DISABLED, PENDING, NO_KEY],
+        ),
+        (CreateObject, [OK, DISABLED, PENDING, NO_KEY]),
+        (CreateObjectByBucketKey, [OK, DISABLED, PENDING, NO_KEY]),
+        (OpenObject, [OK, DISABLED, PENDING, NO_KEY]),
+        (OpenObjectByBucketKey, [OK, DISABLED, PENDING, NO_KEY]),
+        (CheckObject, [OK, OK, OK, OK]),
+        (RewrapFromIt, [OK, DISABLED, PENDING, NO_KEY]),
+        (RewrapFromItsBucketKey, [OK, DISABLED, PENDING, NO_KEY]),
+        (RewrapToIt, [OK, DISABLED, PENDING, NO_KEY]),
+        (RewrapToItsBucketKey, [OK, DISABLED, PENDING, NO_KEY]),
+        (ChainOf, [OK, OK, OK, OK]),
+        (VersionsOf, [OK, OK, OK, OK]),
     ]
 };
 
@@ -147,12 +175,17 @@ impl Stage {
                 let changed = kms.disable_key(&key.id.into(), &caller()).await;
                 changed.expect("it is disabled");
             }
-            State::PendingDeletion => {
+            State::PendingDeletion | State::Destroyed => {
                 let changed = kms
                     .schedule_key_deletion(&key.id.into(), 7, &caller())
                     .await;
                 changed.expect("it is scheduled");
             }
+        }
+        if state == State::Destroyed {
+            world.clock.pass(Duration::from_secs(7 * 86_400));
+            let report = kms.run_due(&caller()).await.expect("it is destroyed");
+            assert_eq!(report.destroyed, std::slice::from_ref(&key.arn));
         }
         Self {
             world,
@@ -206,6 +239,23 @@ impl Stage {
             Op::ListAliases => {
                 let page = kms.list_aliases(Some(key), None, 10).await?;
                 assert_eq!(page.items.len(), 1);
+                Ok(())
+            }
+            Op::UpdateKeyDescription => kms.update_key_description(key, "new", who).await,
+            Op::RotateKeyOnDemand => kms.rotate_key(key, who).await.map(drop),
+            Op::EnableKeyRotation => kms.enable_key_rotation(key, 90, who).await,
+            Op::DisableKeyRotation => kms.disable_key_rotation(key, who).await,
+            Op::GetKeyRotationStatus => kms.rotation_status(key).await.map(drop),
+            Op::ListKeyRotations => kms.key_rotations(key, None, 10).await.map(drop),
+            Op::KeyVersions => {
+                assert_eq!(kms.key_versions(key, None, 10).await?.items.len(), 1);
+                Ok(())
+            }
+            Op::TagResource => kms.tag_key(key, &tags(&[("a", "b")]), who).await,
+            Op::UntagResource => kms.untag_key(key, &["a".into()], who).await,
+            Op::ListResourceTags => kms.list_tags(key, None, 10).await.map(drop),
+            Op::RunDue => {
+                assert!(kms.run_due(who).await?.failed.is_empty());
                 Ok(())
             }
             Op::Encrypt => kms.encrypt(key, empty, b"text", who).await.map(drop),
@@ -273,10 +323,13 @@ impl Stage {
 #[tokio::test]
 async fn each_operation_answers_by_the_state_of_the_key() {
     for (operation, expected) in TABLE {
-        for (state, expected) in [State::Enabled, State::Disabled, State::PendingDeletion]
-            .into_iter()
-            .zip(expected)
-        {
+        let states = [
+            State::Enabled,
+            State::Disabled,
+            State::PendingDeletion,
+            State::Destroyed,
+        ];
+        for (state, expected) in states.into_iter().zip(expected) {
             let stage = Stage::new(state).await;
             let rows = stage.world.rows().await;
             let result = stage.run(operation).await;
@@ -358,6 +411,12 @@ async fn the_service_s_own_keys_cannot_be_used_or_changed_from_outside() {
             kms.generate_data_key_without_plaintext(key, empty, 32, who)
                 .await
                 .map(drop),
+            kms.update_key_description(key, "mine", who).await,
+            kms.rotate_key(key, who).await.map(drop),
+            kms.enable_key_rotation(key, 90, who).await,
+            kms.disable_key_rotation(key, who).await,
+            kms.tag_key(key, &tags(&[("a", "b")]), who).await,
+            kms.untag_key(key, &["a".into()], who).await,
         ];
         for (at, result) in refused.into_iter().enumerate() {
             let error = result.expect_err("it is the service's");

@@ -250,8 +250,14 @@ async fn lengths_out_of_bounds_are_refused() {
             .map(drop),
         kms.generate_random(0, who).await.map(drop),
         kms.generate_random(1_025, who).await.map(drop),
-        kms.create_key(&"d".repeat(8_193), who).await.map(drop),
-        kms.create_key(&"d".repeat(70_000), who).await.map(drop),
+        kms.create_key("d".repeat(8_193).as_str(), who)
+            .await
+            .map(drop),
+        kms.create_key("d".repeat(70_000).as_str(), who)
+            .await
+            .map(drop),
+        kms.update_key_description(key, &"d".repeat(8_193), who)
+            .await,
     ];
     for (at, result) in refused.into_iter().enumerate() {
         let error = result.expect_err("it is out of bounds");
@@ -261,8 +267,9 @@ async fn lengths_out_of_bounds_are_refused() {
         );
     }
     assert_eq!(world.rows_of(Table::new("kms_keys")).await.len(), keys);
-    let description = "ä".repeat(4_096);
-    let made = kms.create_key(&description, who).await.expect("it fits");
+    let description = "\u{10348}".repeat(8_192);
+    let made = kms.create_key(description.as_str(), who).await;
+    let made = made.expect("it fits");
     let found = kms.describe_key(&made.id.into()).await.expect("a key");
     assert_eq!(found, made);
     assert_eq!(found.description, description);

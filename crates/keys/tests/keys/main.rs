@@ -4,6 +4,7 @@ mod acts;
 mod aliases;
 mod audit_trail;
 mod bucket_keys;
+mod destruction;
 mod documents;
 mod envelopes;
 mod hsm;
@@ -13,7 +14,9 @@ mod kms;
 mod ledger;
 mod objects;
 mod page;
+mod rotation;
 mod start;
+mod tags;
 mod users;
 mod world;
 

@@ -7,7 +7,7 @@ use strongroom_audit::{FaultyLog, MemoryLog};
 use strongroom_environment::{Clock, Monotonic, SimulatedClock, SystemEntropy, Timestamp};
 use strongroom_keys::{
     BindingId, Caller, CustomerKey, EncryptionContext, KeyDescription, KeyError, KeyLimits,
-    KeyReference, KeyService, KeysConfig, ObjectName, Protection, ensure_token_keys,
+    KeyReference, KeyService, KeysConfig, ObjectName, Protection, Tags, ensure_token_keys,
 };
 use strongroom_meta::{Batch, Faulty, MemoryStore, MetaStore, Scan, ScannedRow, Table};
 use strongroom_pkcs11::{MemoryToken, Token, TokenFunction};
@@ -54,11 +54,13 @@ impl Clock for StillClock {
 }
 
 /// Every table of the key service.
-pub(crate) const TABLES: [Table; 9] = [
+pub(crate) const TABLES: [Table; 11] = [
     Table::new("kms_keys"),
     Table::new("kms_key_versions"),
     Table::new("kms_aliases"),
     Table::new("kms_key_aliases"),
+    Table::new("kms_key_tags"),
+    Table::new("kms_due"),
     Table::new("bucket_keys"),
     Table::new("bucket_keys_of"),
     Table::new("service_keys"),
@@ -249,6 +251,15 @@ pub(crate) fn by_kms_key(key: &KeyDescription, bucket_key: bool) -> Protection {
         context: EncryptionContext::empty(),
         bucket_key,
     }
+}
+
+pub(crate) fn tags(pairs: &[(&str, &str)]) -> Tags {
+    Tags::new(
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into())),
+    )
+    .expect("sound tags")
 }
 
 pub(crate) fn context(pairs: &[(&str, &str)]) -> EncryptionContext {

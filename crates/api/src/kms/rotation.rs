@@ -1,0 +1,79 @@
+//! Rotation of keys.
+
+use serde_json::{Value, json};
+use strongroom_keys::{Caller, Kms, RotationKind};
+
+use super::keys::{date, paged, wrong_marker};
+use super::refusal::Refusal;
+use super::request;
+
+pub(super) async fn enable(
+    kms: &Kms,
+    asked: request::EnableRotation,
+    caller: &Caller,
+) -> Result<Value, Refusal> {
+    let key = request::key_itself(&asked.key_id)?;
+    let period = asked
+        .rotation_period_in_days
+        .unwrap_or(Kms::ROTATION_DAYS_DEFAULT.into());
+    let period_days = u32::try_from(period)
+        .ok()
+        .filter(|days| Kms::ROTATION_DAYS.contains(days))
+        .ok_or_else(|| Refusal::validation("RotationPeriodInDays is 90 to 2560"))?;
+    kms.enable_key_rotation(&key, period_days, caller).await?;
+    Ok(json!({}))
+}
+
+/// A rotation on demand is done when it is answered, so none is ever in progress.
+pub(super) async fn status(kms: &Kms, asked: request::OneKey) -> Result<Value, Refusal> {
+    let status = kms
+        .rotation_status(&request::key_itself(&asked.key_id)?)
+        .await?;
+    let mut answer = json!({
+        "KeyId": status.key.to_string(),
+        "KeyRotationEnabled": status.automatic.is_some(),
+    });
+    if let Some(schedule) = status.automatic {
+        answer["RotationPeriodInDays"] = schedule.period_days.into();
+        answer["NextRotationDate"] = date(schedule.next);
+    }
+    Ok(answer)
+}
+
+pub(super) async fn list(kms: &Kms, asked: request::ListRotations) -> Result<Value, Refusal> {
+    match asked.include_key_material.as_deref() {
+        None | Some("ROTATIONS_ONLY") => {}
+        Some("ALL_KEY_MATERIAL") => {
+            return Err(Refusal::new(
+                "UnsupportedOperationException",
+                "IncludeKeyMaterial ALL_KEY_MATERIAL is not offered",
+            ));
+        }
+        Some(_) => {
+            return Err(Refusal::validation(
+                "IncludeKeyMaterial is ROTATIONS_ONLY or ALL_KEY_MATERIAL",
+            ));
+        }
+    }
+    let limit = request::limit(asked.limit, 100, 1_000)?;
+    let key = request::key_itself(&asked.key_id)?;
+    let (id, page) = kms
+        .key_rotations(&key, asked.marker.as_deref(), limit)
+        .await
+        .map_err(wrong_marker)?;
+    let rotations: Vec<Value> = page
+        .items
+        .iter()
+        .map(|version| {
+            json!({
+                "KeyId": id.to_string(),
+                "RotationDate": date(version.created),
+                "RotationType": match version.rotation {
+                    Some(RotationKind::OnDemand) => "ON_DEMAND",
+                    Some(RotationKind::Automatic) | None => "AUTOMATIC",
+                },
+            })
+        })
+        .collect();
+    Ok(paged("Rotations", rotations, &page))
+}

@@ -1,0 +1,108 @@
+//! How the row of a key is changed, and who is told.
+
+use std::time::Duration;
+
+use strongroom_meta::{Batch, CommitError};
+
+use super::{KeyState, Kms};
+use crate::arn::{KeyId, KeyReference};
+use crate::caller::Caller;
+use crate::custody::StateObserver;
+use crate::error::KeyError;
+use crate::journal::{Entry, KeyNamed};
+use crate::rows::{DUE, Due, KEYS, KeyRow, Read};
+
+impl Kms {
+    /// Changes the row of a customer's key as `change` does, which may refuse.
+    ///
+    /// Gives the row as it was written. Where the key may not be used with it, the observers are
+    /// told before this returns.
+    pub(super) async fn change_key(
+        &self,
+        reference: &KeyReference,
+        entry: Entry<'_>,
+        caller: &Caller,
+        change: impl FnOnce(KeyId, &mut KeyRow) -> Result<(), KeyError> + Send,
+    ) -> Result<(KeyId, KeyRow), KeyError> {
+        let _alone = self.administration.lock().await;
+        let (id, read) = match self.find(reference).await {
+            Ok(found) => found,
+            Err(error) => {
+                let entry = entry.key(KeyNamed::reference(reference));
+                return self.journal.settle(caller, entry, Err(error)).await;
+            }
+        };
+        let entry = entry.key(KeyNamed::kms(&self.home.arn(id)));
+        let mut row = read.row.clone();
+        let prepared = self
+            .check_manager(id, &row)
+            .and_then(|()| change(id, &mut row))
+            .map(|()| {
+                let mut batch = Batch::new();
+                Self::put_key(&mut batch, id, &read, &row);
+                batch
+            });
+        let is_refused = prepared.is_err();
+        let changed = self
+            .journal
+            .change(&*self.meta, caller, entry, prepared)
+            .await;
+        // Told also when it is not known whether the row was written: what is dropped without
+        // need is opened again.
+        if !is_refused && row.state != KeyState::Enabled {
+            self.tell(|observer| observer.suspended(id));
+        }
+        changed?;
+        Ok((id, row))
+    }
+
+    /// Puts the row of a key in the place of the one that was read, and with it what is due.
+    pub(super) fn put_key(batch: &mut Batch, id: KeyId, read: &Read<KeyRow>, row: &KeyRow) {
+        read.replace(batch, KEYS, id.as_bytes(), row);
+        let (before, after) = (Due::of(id, &read.row), Due::of(id, row));
+        // A batch names a row once.
+        if before != after {
+            if let Some(due) = before {
+                batch.delete(DUE, due.to_bytes());
+            }
+            if let Some(due) = after {
+                batch.put(DUE, due.to_bytes(), []);
+            }
+        }
+    }
+
+    pub(super) fn tell(&self, what: impl Fn(&dyn StateObserver)) {
+        let observers: Vec<_> = {
+            let mut observers = self.observers.lock();
+            observers.0.retain(|observer| observer.strong_count() > 0);
+            observers
+                .0
+                .iter()
+                .filter_map(std::sync::Weak::upgrade)
+                .collect()
+        };
+        for observer in observers {
+            what(&*observer);
+        }
+    }
+
+    /// Does `work` in a task of its own, to its end also when whoever asked has gone away.
+    pub(super) async fn to_the_end<T: Send + 'static>(
+        work: impl Future<Output = Result<T, KeyError>> + Send + 'static,
+    ) -> Result<T, KeyError> {
+        match tokio::spawn(work).await {
+            Ok(done) => done,
+            Err(stopped) => match stopped.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(KeyError::NotCommitted(CommitError::OutcomeUnknown {
+                    reason: "the daemon is shutting down".into(),
+                })),
+            },
+        }
+    }
+}
+
+/// So many days as a span of time.
+pub(super) fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 86_400)
+}

@@ -1,0 +1,99 @@
+//! The rows of the key service. Their bytes are described in `docs/format/keys.md`.
+
+mod data_keys;
+mod kms_keys;
+#[cfg(test)]
+mod tests;
+
+use strongroom_meta::{Batch, Expected, MetaStore, Revision, Table};
+
+use crate::error::KeyError;
+
+pub(crate) use data_keys::{BucketKeyRow, ServiceKeyRow};
+pub(crate) use kms_keys::{
+    AliasRow, Due, DueAct, KeyRow, KeyVersionRow, Material, Origin, TagRow, tag_key, version_key,
+    version_mac_message,
+};
+
+/// KMS keys, by key id.
+pub(crate) const KEYS: Table = Table::new("kms_keys");
+/// The versions of KMS keys, by key id and version.
+pub(crate) const KEY_VERSIONS: Table = Table::new("kms_key_versions");
+/// Aliases, by name.
+pub(crate) const ALIASES: Table = Table::new("kms_aliases");
+/// The names of the aliases of a key, by key id and name.
+pub(crate) const KEY_ALIASES: Table = Table::new("kms_key_aliases");
+/// The tags of KMS keys, by key id and tag key.
+pub(crate) const KEY_TAGS: Table = Table::new("kms_key_tags");
+/// What is to be done with a KMS key at a date, by date.
+pub(crate) const DUE: Table = Table::new("kms_due");
+/// Bucket keys, by bucket key id.
+pub(crate) const BUCKET_KEYS: Table = Table::new("bucket_keys");
+/// The bucket keys of a KMS key, by key id, version and bucket key id.
+pub(crate) const BUCKET_KEYS_OF: Table = Table::new("bucket_keys_of");
+/// The service's own data keys, by purpose.
+pub(crate) const SERVICE_KEYS: Table = Table::new("service_keys");
+
+const VERSION: u8 = 1;
+
+/// A row that can be put into bytes and back.
+pub(crate) trait RowFormat: Sized {
+    fn encode(&self) -> Vec<u8>;
+    /// `None` for anything that [`RowFormat::encode`] does not give.
+    fn decode(bytes: &[u8]) -> Option<Self>;
+}
+
+/// A row as it was read, and which write of it this is.
+pub(crate) struct Read<R> {
+    pub(crate) row: R,
+    revision: Revision,
+}
+
+impl<R: RowFormat> Read<R> {
+    /// Puts `row` in its place, unless somebody else changed it meanwhile.
+    pub(crate) fn replace(&self, batch: &mut Batch, table: Table, key: &[u8], row: &R) {
+        batch.expect(table, key, Expected::Revision(self.revision));
+        batch.put(table, key, row.encode());
+    }
+
+    /// Expects that nobody else changes the row meanwhile. It stays as it is.
+    pub(crate) fn expect(&self, batch: &mut Batch, table: Table, key: &[u8]) {
+        batch.expect(table, key, Expected::Revision(self.revision));
+    }
+
+    /// Deletes the row, unless somebody else changed it meanwhile.
+    pub(crate) fn delete(&self, batch: &mut Batch, table: Table, key: &[u8]) {
+        batch.expect(table, key, Expected::Revision(self.revision));
+        batch.delete(table, key);
+    }
+}
+
+/// The row under `key`, if there is one.
+pub(crate) async fn read<R: RowFormat>(
+    meta: &dyn MetaStore,
+    table: Table,
+    key: &[u8],
+) -> Result<Option<Read<R>>, KeyError> {
+    meta.get(table, key)
+        .await?
+        .map(|found| {
+            Ok(Read {
+                row: decoded(table, &found.value)?,
+                revision: found.revision,
+            })
+        })
+        .transpose()
+}
+
+pub(crate) fn decoded<R: RowFormat>(table: Table, bytes: &[u8]) -> Result<R, KeyError> {
+    R::decode(bytes).ok_or(KeyError::Damaged {
+        table: table.name(),
+        what: "it is not a row of a version this program knows",
+    })
+}
+
+/// Puts a new row, unless there is one.
+pub(crate) fn create<R: RowFormat>(batch: &mut Batch, table: Table, key: &[u8], row: &R) {
+    batch.expect(table, key, Expected::Absent);
+    batch.put(table, key, row.encode());
+}

@@ -1,0 +1,198 @@
+//! The rows of the page, decoded and encoded.
+
+use strongroom_environment::Timestamp;
+use strongroom_pkcs11::{KeyLabel, WrappedKey};
+
+use super::*;
+use crate::arn::{KeyId, KeyVersion};
+use crate::kms::{CiphertextBlob, KeyManager, KeyState, RotationSchedule};
+
+/// The bytes called `name` in the `number`th example of a table on the format's page.
+fn example(table: Table, number: usize, name: &str) -> Vec<u8> {
+    example_under(&format!("Table `{table}`"), number, name)
+}
+
+/// The bytes called `name` in the `number`th example under a heading of the format's page.
+fn example_under(heading: &str, number: usize, name: &str) -> Vec<u8> {
+    let page = include_str!("../../../../docs/format/keys.md");
+    let (_, section) = page
+        .split_once(&format!("### {heading}\n"))
+        .expect("the heading is on the page");
+    let block = section
+        .split("```")
+        .nth(1 + 2 * number)
+        .expect("it has an example");
+    let (_, hex) = block
+        .split_once(&format!("\n{name}:"))
+        .expect("it is in it");
+    let digits: String = hex
+        .split(':')
+        .next()
+        .expect("there is always a first")
+        .lines()
+        .enumerate()
+        // The last line begins another value, unless it is hex like those before it.
+        .filter(|(at, line)| *at == 0 || line.starts_with(' '))
+        .flat_map(|(_, line)| line.split_whitespace())
+        .collect();
+    data_encoding::HEXLOWER
+        .decode(digits.as_bytes())
+        .expect("it is hexadecimal")
+}
+
+fn assert_documented<R: RowFormat + PartialEq + std::fmt::Debug>(
+    table: Table,
+    number: usize,
+    row: &R,
+) {
+    assert_is(&example(table, number, "value"), row);
+}
+
+fn assert_is<R: RowFormat + PartialEq + std::fmt::Debug>(value: &[u8], row: &R) {
+    assert_eq!(R::decode(value).as_ref(), Some(row));
+    assert_eq!(row.encode(), value);
+    assert!(R::decode(&value[..value.len() - 1]).is_none());
+    assert!(R::decode(&[value, &[0]].concat()).is_none());
+    let other_version = [&[2], &value[1..]].concat();
+    assert!(R::decode(&other_version).is_none());
+}
+
+#[test]
+fn the_documented_rows_decode() {
+    let id: KeyId = "00112233-4455-4677-8899-aabbccddeeff"
+        .parse()
+        .expect("an id");
+    let created = Timestamp::from_seconds(1_800_000_000);
+    let version = KeyVersion(1);
+    let row = KeyRow {
+        state: KeyState::Enabled,
+        manager: KeyManager::Customer,
+        current: version,
+        created,
+        rotation: Some(RotationSchedule {
+            period_days: 365,
+            next: Timestamp::from_seconds(1_800_000_000 + 365 * 86_400),
+        }),
+        on_demand_rotations: 0,
+        description: "Photos, all of them".into(),
+    };
+    assert_documented(KEYS, 0, &row);
+    let due = Due::of(id, &row).expect("it has a date");
+    assert_eq!(due.to_bytes(), example(DUE, 0, "key"));
+    assert_eq!(Due::from_bytes(&due.to_bytes()), Some(due));
+
+    let wrapped = WrappedKey {
+        kek: KeyLabel("strongroom-root-kek-1".into()),
+        bytes: example(KEY_VERSIONS, 1, "wrapped key"),
+    };
+    let message = version_mac_message(id, version, &wrapped);
+    assert_eq!(message, example(KEY_VERSIONS, 1, "MAC message"));
+    assert_eq!(version_key(id, version), example(KEY_VERSIONS, 1, "key"));
+    let mac = example(KEY_VERSIONS, 1, "MAC");
+    let row = KeyVersionRow {
+        origin: Origin::Creation,
+        created,
+        material: Material::Wrapped {
+            wrapped,
+            mac: mac.try_into().expect("32 bytes"),
+        },
+    };
+    assert_documented(KEY_VERSIONS, 1, &row);
+
+    let row = AliasRow {
+        key: id,
+        created,
+        updated: Timestamp::from_seconds(1_800_000_009),
+    };
+    assert_documented(ALIASES, 0, &row);
+
+    assert_eq!(tag_key(id, "team"), example(KEY_TAGS, 0, "key"));
+    let row = TagRow {
+        value: "imaging".into(),
+    };
+    assert_documented(KEY_TAGS, 0, &row);
+
+    let bucket_key_value = example(BUCKET_KEYS, 0, "value");
+    let row = BucketKeyRow {
+        created,
+        bucket: "photos".into(),
+        blob: CiphertextBlob::from_bytes(&bucket_key_value[19..]).expect("a ciphertext"),
+    };
+    assert_documented(BUCKET_KEYS, 0, &row);
+    for number in 0..2 {
+        let value = example(SERVICE_KEYS, number, "value");
+        let row = ServiceKeyRow {
+            created,
+            blob: CiphertextBlob::from_bytes(&value[11..]).expect("a ciphertext"),
+        };
+        assert_documented(SERVICE_KEYS, number, &row);
+    }
+}
+
+#[test]
+fn the_documented_rows_of_a_destroyed_key_decode() {
+    let created = Timestamp::from_seconds(1_800_000_000);
+    let date = Timestamp::from_seconds(1_800_000_000 + 7 * 86_400);
+    let row = KeyRow {
+        state: KeyState::Destroyed { date },
+        manager: KeyManager::Customer,
+        current: KeyVersion(1),
+        created,
+        rotation: None,
+        on_demand_rotations: 0,
+        description: "Films, long gone".into(),
+    };
+    assert_is(&example_under("Destroyed keys", 0, "value"), &row);
+    let id: KeyId = "ffeeddcc-bbaa-4988-8776-655443322110"
+        .parse()
+        .expect("an id");
+    assert_eq!(example_under("Destroyed keys", 0, "key"), id.as_bytes());
+    assert!(Due::of(id, &row).is_none());
+    let row = KeyVersionRow {
+        origin: Origin::Creation,
+        created,
+        material: Material::Destroyed {
+            date,
+            kek: KeyLabel("strongroom-root-kek-1".into()),
+        },
+    };
+    assert_is(&example_under("Destroyed keys", 1, "value"), &row);
+}
+
+#[test]
+fn what_the_page_does_not_name_is_refused() {
+    let value = example(KEYS, 0, "value");
+    let pending = KeyRow {
+        state: KeyState::PendingDeletion {
+            date: Timestamp::from_seconds(1_800_604_800),
+        },
+        ..KeyRow::decode(&value).expect("a row")
+    };
+    assert_eq!(KeyRow::decode(&pending.encode()), Some(pending));
+    // A state, a manager, a date in a state that has none, a period that is too long.
+    for (at, byte) in [(1, 0), (1, 5), (2, 0), (2, 3), (22, 1), (24, 1)] {
+        let mut value = value.clone();
+        value[at] = byte;
+        assert!(KeyRow::decode(&value).is_none(), "{at}");
+    }
+    for (period_days, is_named) in [(0, false), (89, false), (90, true), (255, true)] {
+        let mut value = value.clone();
+        value[25..27].copy_from_slice(&[0, period_days]);
+        assert_eq!(KeyRow::decode(&value).is_some(), is_named, "{period_days}");
+    }
+    let value = example(KEY_VERSIONS, 1, "value");
+    for (at, byte) in [(1, 0), (1, 4), (2, 1), (2, 2), (18, 1)] {
+        let mut value = value.clone();
+        value[at] = byte;
+        assert!(KeyVersionRow::decode(&value).is_none(), "{at}");
+    }
+    let due = example(DUE, 0, "key");
+    for len_bytes in 0..due.len() {
+        assert!(Due::from_bytes(&due[..len_bytes]).is_none());
+    }
+    for act in [0, 3] {
+        let mut due = due.clone();
+        due[8] = act;
+        assert!(Due::from_bytes(&due).is_none());
+    }
+}
