@@ -33,6 +33,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, TokenSettings};
 use crate::data_dir;
+use crate::due;
 use crate::listen::{Listener, Peer};
 
 /// How much of the product a process serves.
@@ -215,6 +216,7 @@ pub(crate) struct Start {
 pub(crate) struct Daemon {
     keys: KeyDaemon,
     servers: Vec<JoinHandle<()>>,
+    due: JoinHandle<()>,
     lifecycle: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     pub(crate) s3_url: Option<String>,
@@ -315,8 +317,10 @@ impl Daemon {
             let api = api.clone();
             async move { api.handle(request, peer.address).await }
         };
-        servers.push(tokio::spawn(api_listener.serve(handle, stopped)));
+        servers.push(tokio::spawn(api_listener.serve(handle, stopped.clone())));
+        let due = due::run(keys.service.kms.clone(), keys.clock.clone(), stopped);
         Ok(Self {
+            due: tokio::spawn(due),
             keys,
             servers,
             lifecycle: runner,
@@ -333,7 +337,8 @@ impl Daemon {
     /// Lets the requests under way finish, then ends everything in order.
     pub(crate) async fn close(self) {
         self.stop.send_replace(true);
-        for task in self.servers.into_iter().chain(self.lifecycle) {
+        let background = self.lifecycle.into_iter().chain([self.due]);
+        for task in self.servers.into_iter().chain(background) {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the daemon broke off");
             }

@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod daemon;
 mod data_dir;
+mod due;
 mod listen;
 mod logging;
 mod remote;

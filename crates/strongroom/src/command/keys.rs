@@ -26,6 +26,30 @@ pub(crate) enum KeysCommand {
         /// Key id, ARN or alias.
         key: String,
     },
+    /// Make a new version of a key now: what is new goes under it, older versions still decrypt.
+    Rotate {
+        /// Key id, ARN or alias.
+        key: String,
+    },
+    /// List the versions of a key and what each may be used for.
+    History {
+        /// Key id, ARN or alias.
+        key: String,
+    },
+    /// Forbid the use of a key, and delete it for good after some days: what it protects is then
+    /// lost.
+    ScheduleDeletion {
+        /// Key id, ARN or alias.
+        key: String,
+        /// After how many days, 7 to 30; until then it can be cancelled.
+        #[arg(long, default_value_t = 30)]
+        days: u32,
+    },
+    /// Take back that a key is to be deleted. It is then disabled.
+    CancelDeletion {
+        /// Key id, ARN or alias.
+        key: String,
+    },
     /// List the object versions that a key protects.
     Versions {
         /// A KMS key (id, ARN or alias), or the fingerprint of a customer key.
@@ -40,8 +64,20 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
         ("STATE", "state"),
         ("VERSION", "current_version"),
         ("MANAGER", "manager"),
+        ("DELETION", "deletion_date"),
         ("DESCRIPTION", "description"),
     ];
+    let change = async |key: &str, what: &str, body: Value| {
+        let path = format!("/v1/keys/{}/{what}", path_segment(key));
+        let changed = remote.post(&path, body).await?;
+        output::rows(
+            json_asked,
+            &changed,
+            std::slice::from_ref(&changed),
+            &columns,
+        );
+        anyhow::Ok(())
+    };
     match asked.what {
         KeysCommand::List => {
             let keys = remote.all("/v1/keys", "keys").await?;
@@ -53,24 +89,29 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
                 .await?;
             output::rows(json_asked, &made, std::slice::from_ref(&made), &columns);
         }
-        KeysCommand::Enable { key } => {
-            let path = format!("/v1/keys/{}/enable", path_segment(&key));
-            let changed = remote.post(&path, json!({})).await?;
-            output::rows(
-                json_asked,
-                &changed,
-                std::slice::from_ref(&changed),
-                &columns,
-            );
+        KeysCommand::Enable { key } => change(&key, "enable", json!({})).await?,
+        KeysCommand::Disable { key } => change(&key, "disable", json!({})).await?,
+        KeysCommand::Rotate { key } => change(&key, "rotate", json!({})).await?,
+        KeysCommand::ScheduleDeletion { key, days } => {
+            change(&key, "schedule-deletion", json!({ "days": days })).await?;
         }
-        KeysCommand::Disable { key } => {
-            let path = format!("/v1/keys/{}/disable", path_segment(&key));
-            let changed = remote.post(&path, json!({})).await?;
+        KeysCommand::CancelDeletion { key } => {
+            change(&key, "cancel-deletion", json!({})).await?;
+        }
+        KeysCommand::History { key } => {
+            let path = format!("/v1/keys/{}/versions", path_segment(&key));
+            let versions = remote.all(&path, "versions").await?;
             output::rows(
                 json_asked,
-                &changed,
-                std::slice::from_ref(&changed),
-                &columns,
+                &json!({ "versions": versions }),
+                &versions,
+                &[
+                    ("VERSION", "version"),
+                    ("STATE", "state"),
+                    ("CREATED", "created"),
+                    ("ROTATION", "rotation"),
+                    ("DESTROYED", "destroyed"),
+                ],
             );
         }
         KeysCommand::Versions { key } => {

@@ -54,7 +54,7 @@ enum Command {
     Init(init::InitArguments),
     /// Users and their access keys.
     User(WithRemote<user::UserCommand>),
-    /// KMS keys: list, create, enable, disable, and what they protect.
+    /// KMS keys: list, create, enable, disable, rotate, delete, and what they protect.
     Keys(WithRemote<keys::KeysCommand>),
     /// Objects: which key protects each version, archive, restore.
     Objects(WithRemote<objects::ObjectsCommand>),
