@@ -172,7 +172,12 @@ class Daemon:
     def advance(self, *, days=0, hours=0, minutes=0):
         """Moves the simulated clock and lets everything that became due happen."""
         self.api("POST", "/v1/clock/advance", {"seconds": (days * 24 + hours) * 3600 + minutes * 60})
+        self.run_keys()
         self.run_lifecycle()
+
+    def run_keys(self):
+        """Does what is due with keys. The background may have been faster; it is done in any case."""
+        return self.api("POST", "/v1/keys/run")
 
     def run_lifecycle(self):
         return self.api("POST", "/v1/lifecycle/run")
@@ -192,10 +197,13 @@ class Daemon:
             raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return json.loads(done.stdout) if json_output and check else done
 
+    def events(self):
+        """All entries of the audit log."""
+        return self.cli("audit", "events", "--directory", self.data / "audit", json_output=True)
+
     def key_uses(self, **fields):
         """The key uses on the audit log that have these fields; `bucket` is that of the object."""
-        events = self.cli("audit", "events", "--directory", self.data / "audit", json_output=True)
-        uses = [event for event in events if event["event"] == "key-use"]
+        uses = [event for event in self.events() if event["event"] == "key-use"]
         for use in uses:
             use["bucket"] = use.get("object", {}).get("bucket")
         return [use for use in uses if all(use.get(name) == value for name, value in fields.items())]
