@@ -58,7 +58,8 @@ pub(super) async fn disable(asked: &Asked<'_>, key: &str) -> Result<Value, Probl
 
 /// A key as it is named in a path.
 pub(super) fn reference(key: &str) -> Result<KeyReference, Problem> {
-    key.parse().map_err(Problem::invalid)
+    key.parse()
+        .map_err(|error| Problem::invalid(format!("{key:?} names no key: {error}")))
 }
 
 fn shown(key: &KeyDescription) -> Value {

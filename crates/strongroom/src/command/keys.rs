@@ -45,13 +45,13 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
     match asked.what {
         KeysCommand::List => {
             let keys = remote.all("/v1/keys", "keys").await?;
-            output::rows(json_asked, &json!({ "keys": keys }), &keys, &columns);
+            output::rows(json_asked, &json!({ "keys": keys }), &keys, &columns)?;
         }
         KeysCommand::Create { description } => {
             let made = remote
                 .post("/v1/keys", json!({ "description": description }))
                 .await?;
-            output::rows(json_asked, &made, std::slice::from_ref(&made), &columns);
+            output::rows(json_asked, &made, std::slice::from_ref(&made), &columns)?;
         }
         KeysCommand::Enable { key } => {
             let path = format!("/v1/keys/{}/enable", path_segment(&key));
@@ -61,7 +61,7 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
                 &changed,
                 std::slice::from_ref(&changed),
                 &columns,
-            );
+            )?;
         }
         KeysCommand::Disable { key } => {
             let path = format!("/v1/keys/{}/disable", path_segment(&key));
@@ -71,7 +71,7 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
                 &changed,
                 std::slice::from_ref(&changed),
                 &columns,
-            );
+            )?;
         }
         KeysCommand::Versions { key } => {
             // A fingerprint is 64 hexadecimal digits; no name of a KMS key looks like that.
@@ -93,7 +93,7 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
                     ("CLASS", "storage_class"),
                     ("BYTES", "size_bytes"),
                 ],
-            );
+            )?;
         }
     }
     Ok(())
