@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -43,6 +44,8 @@ class Daemon:
         self.log = self.directory / "daemon.log"
         self.process = None
         self.ready = None
+        # What its certificates are checked with, when it speaks TLS.
+        self.authority = None
 
     def start(self, timeout_s=60):
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -109,7 +112,7 @@ class Daemon:
             service, endpoint_url=endpoint, region_name=self.ready["region"],
             aws_access_key_id=self.ready["access_key_id"],
             aws_secret_access_key=self.ready["secret_access_key"],
-            config=Config(**config),
+            config=Config(**config), verify=str(self.authority) if self.authority else None,
         )
 
     def s3(self, **config):
@@ -143,7 +146,7 @@ class Daemon:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with urllib.request.urlopen(request, timeout=120, context=self.trust) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as refusal:
             text = refusal.read()
@@ -154,8 +157,12 @@ class Daemon:
             raise Refused(refusal.code, problem) from None
         return json.loads(text) if text else None
 
+    @property
+    def trust(self):
+        return ssl.create_default_context(cafile=self.authority) if self.authority else None
+
     def get_text(self, path):
-        with urllib.request.urlopen(self.ready["api_url"] + path, timeout=60) as answer:
+        with urllib.request.urlopen(self.ready["api_url"] + path, timeout=60, context=self.trust) as answer:
             return answer.read().decode()
 
     def metric(self, name, **labels):
@@ -189,6 +196,8 @@ class Daemon:
             "STRONGROOM_API_URL": self.ready["api_url"],
             "STRONGROOM_ADMIN_TOKEN": self.ready["admin_token"],
         }
+        if self.authority:
+            environment["SSL_CERT_FILE"] = str(self.authority)
         command = [self.binary, *map(str, arguments)]
         if json_output:
             command.append("--json")

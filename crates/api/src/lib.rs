@@ -178,7 +178,7 @@ fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
                             .answer(&info.id, source, &Method::POST, &uri, &headers, &body)
                             .await
                     }
-                    Err(problem) => problem.into_response(),
+                    Err(problem) => state.kms.refuse_body(&info.id, &problem),
                 }
             },
         );
@@ -213,10 +213,12 @@ fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
         .and(warp::path!("metrics"))
         .and(with_state.clone())
         .map(|state: Arc<State>| state.metrics.render().into_response());
-    let alive = warp::get()
+    // Load balancers ask with HEAD as well.
+    let look = warp::get().or(warp::head()).unify();
+    let alive = look
         .and(warp::path!("healthz"))
         .map(|| "alive\n".into_response());
-    let ready = warp::get()
+    let ready = look
         .and(warp::path!("readyz"))
         .and(with_state)
         .then(async |state: Arc<State>| watch::readiness(&state).await);
@@ -272,9 +274,7 @@ async fn read_whole<B: Buf>(
             return Err(Problem::invalid("the body broke off"));
         };
         if (whole.len() + piece.remaining()) as u64 > len_bytes_max {
-            return Err(Problem::invalid(format!(
-                "the body is longer than {len_bytes_max} bytes"
-            )));
+            return Err(Problem::too_long(len_bytes_max));
         }
         while piece.has_remaining() {
             let chunk = piece.chunk();

@@ -39,6 +39,16 @@ impl Problem {
         )
     }
 
+    /// The body is longer than a request may be.
+    pub fn too_long(len_bytes_max: u64) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-long",
+            "The body is too long",
+            format!("the body is longer than {len_bytes_max} bytes"),
+        )
+    }
+
     /// Nobody has shown who asks.
     pub fn unauthenticated(detail: impl ToString) -> Self {
         Self::new(

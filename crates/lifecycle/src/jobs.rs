@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use strongroom_environment::Timestamp;
 use strongroom_meta::{Batch, CommitError, Expected, MetaStore, ReadError, Scan, Table};
-use strongroom_store::{BucketName, ObjectKey, VersionId, VersionName};
+use strongroom_store::{BucketName, ObjectKey, PayloadId, VersionId, VersionName};
 
 use crate::StorageClass;
 use crate::cold::ArchiveId;
@@ -63,6 +63,8 @@ pub struct Job {
     pub name: VersionName,
     /// Where it goes.
     pub class: StorageClass,
+    /// Its payload, by which it is told when the version is gone whether the archive is needed.
+    pub payload: PayloadId,
     /// The name of the archive that its bytes become, unless the payload has one already.
     pub archive: ArchiveId,
     /// Why.
@@ -79,6 +81,7 @@ pub struct Job {
 
 #[derive(Serialize, Deserialize)]
 struct JobRow {
+    payload: PayloadId,
     archive: ArchiveId,
     origin: JobOrigin,
     created_micros: i64,
@@ -200,6 +203,7 @@ impl Job {
 
     fn row(&self) -> Vec<u8> {
         encode(&JobRow {
+            payload: self.payload,
             archive: self.archive,
             origin: self.origin.clone(),
             created_micros: self.created.micros(),
@@ -215,6 +219,7 @@ impl Job {
         Ok(Self {
             name,
             class,
+            payload: row.payload,
             archive: row.archive,
             origin: row.origin,
             created: Timestamp::from_micros(row.created_micros),

@@ -26,6 +26,7 @@ fn job() -> Job {
             version: VersionId::new(7, [1; 16]),
         },
         class: StorageClass::Glacier,
+        payload: PayloadId([3; 16]),
         archive: ArchiveId([2; 16]),
         origin: JobOrigin::Rule("old".to_owned()),
         created: Timestamp::from_seconds(1),

@@ -174,8 +174,14 @@ impl<'i> Change<'i> {
             self.misfit = Some(format!("payload {id} is gone"));
             return Ok(());
         };
-        payload.holds_warm += u32::from(content.holds_warm());
-        payload.holds_cold += u32::from(content.holds_cold());
+        let (warm, cold) = (
+            payload.holds_warm.checked_add(content.holds_warm().into()),
+            payload.holds_cold.checked_add(content.holds_cold().into()),
+        );
+        match (warm, cold) {
+            (Some(warm), Some(cold)) => (payload.holds_warm, payload.holds_cold) = (warm, cold),
+            _ => self.misfit = Some(format!("payload {id} has more holds than can be counted")),
+        }
         Ok(())
     }
 

@@ -11,9 +11,10 @@ use strongroom_meta::{MetaStore, Scan, ScannedRow, Table};
 use strongroom_seal::layout::sealed_len_bytes;
 
 use crate::change::protected;
+use crate::payload::plain_len_bytes;
 use crate::rows::{
-    BucketRow, Content, ObjectRow, Part, Parts, PayloadRow, SegmentRow, UploadRow, UploadedPartRow,
-    VersionRow, decode, keys,
+    BucketRow, ColdGarbageRow, Content, GarbageBlobs, GarbageRow, ObjectRow, Part, Parts,
+    PayloadRow, PendingRow, SegmentRow, UploadRow, UploadedPartRow, VersionRow, decode, keys,
 };
 use crate::{
     BucketName, ObjectKey, ObjectRef, PayloadId, RestoreState, Store, StoreError, VersionName,
@@ -267,6 +268,7 @@ impl Check {
         self.versions().await?;
         self.uploads().await?;
         self.payloads().await?;
+        self.garbage().await?;
         self.indexes().await
     }
 
@@ -462,7 +464,7 @@ impl Check {
             });
         }
         let parts = self.parts(payload, row).await?;
-        let len_bytes: u64 = parts.iter().map(|part| part.plain_len_bytes).sum();
+        let len_bytes = plain_len_bytes(&parts);
         for (name, content) in holders.versions {
             if (content.holds_warm() && !row.is_warm)
                 || (content.holds_cold() && row.cold.is_none())
@@ -519,7 +521,7 @@ impl Check {
                 });
                 continue;
             };
-            let len_bytes: u64 = decoded.parts.iter().map(|part| part.plain_len_bytes).sum();
+            let len_bytes = plain_len_bytes(&decoded.parts);
             if decoded.parts.len() != usize::from(index.part_count)
                 || len_bytes != index.plain_len_bytes
             {
@@ -533,6 +535,44 @@ impl Check {
         Ok(parts)
     }
 
+    /// Checks that garbage can be collected, and that all segments of parts are of a payload or
+    /// garbage.
+    async fn garbage(&mut self) -> Result<(), StoreError> {
+        let mut copies = HashSet::new();
+        let mut rows = Rows::of(keys::GARBAGE);
+        while let Some(row) = rows.next(&*self.meta).await? {
+            if let Some(garbage) = self.decoded::<GarbageRow>(keys::GARBAGE, &row)
+                && let GarbageBlobs::Copy { copy, .. } = garbage.blobs
+            {
+                copies.insert((garbage.payload, copy));
+            }
+        }
+        let mut rows = Rows::of(keys::COLD_GARBAGE);
+        while let Some(row) = rows.next(&*self.meta).await? {
+            let _: Option<ColdGarbageRow> = self.decoded(keys::COLD_GARBAGE, &row);
+        }
+        let mut rows = Rows::of(keys::PAYLOAD_PARTS);
+        while let Some(row) = rows.next(&*self.meta).await? {
+            let Some((payload, copy)) = keys::segment_of(&row.key) else {
+                self.unreadable(keys::PAYLOAD_PARTS, "a row has no payload's id");
+                continue;
+            };
+            let of_payload = match self.meta.get(keys::PAYLOADS, &payload.0).await? {
+                // One that cannot be read was found before.
+                Some(row) => decode::<PayloadRow>(keys::PAYLOADS, &row.value)
+                    .map_or(true, |payload| payload.copy == copy),
+                None => false,
+            };
+            if !of_payload && !copies.contains(&(payload, copy)) {
+                self.found(Finding::StaleIndex {
+                    table: keys::PAYLOAD_PARTS.name(),
+                    what: format!("copy {copy} of payload {payload}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that what the indexes stand for is there.
     async fn indexes(&mut self) -> Result<(), StoreError> {
         for table in [
@@ -543,6 +583,7 @@ impl Check {
         ] {
             let mut rows = Rows::of(table);
             while let Some(row) = rows.next(&*self.meta).await? {
+                let _: Option<PendingRow> = self.decoded(table, &row);
                 let name = if table == keys::AGE {
                     self.bucket_of(table, &row)
                         .and_then(|bucket| keys::aged(&bucket, &row.key))

@@ -227,10 +227,9 @@ fn place_of(
     payload: &PayloadRow,
     now: Timestamp,
 ) -> Option<Place> {
-    let has_cold = payload
-        .cold
-        .as_ref()
-        .is_some_and(|cold| cold.class == class);
+    // A payload that went from one archive class to the next stays in the archive it is in, so the
+    // class of that may be another one.
+    let has_cold = payload.cold.is_some();
     let archive_pending = match (class.is_archived(), source.is_readable(now)) {
         (false, _) => false,
         (true, true) => !has_cold,

@@ -63,24 +63,18 @@ impl Inner {
             let found = self.meta.scan(keys::GARBAGE, scan).await?;
             let mut batch = Batch::new();
             for garbage in &found {
-                let row: GarbageRow = decode(keys::GARBAGE, &garbage.row.value)?;
-                if self.pins.is_pinned(row.payload) {
-                    collected.waiting += 1;
-                    continue;
-                }
-                batch.delete(keys::GARBAGE, garbage.key.to_vec());
-                match row.blobs {
-                    GarbageBlobs::Listed(blobs) => {
-                        for blob in blobs {
-                            self.blobs.delete(&BlobRef::from_bytes(&blob)).await?;
-                            collected.blobs += 1;
-                        }
+                match self.collect_row(&garbage.row.value, &mut batch).await {
+                    Ok(Some(blobs)) => {
+                        collected.blobs += blobs;
+                        batch.delete(keys::GARBAGE, garbage.key.to_vec());
                     }
-                    GarbageBlobs::Copy { copy, segments } => {
-                        collected.blobs += self
-                            .collect_copy(row.payload, copy, segments, &mut batch)
-                            .await?;
+                    Ok(None) => collected.waiting += 1,
+                    // What is damaged keeps nothing else from being collected.
+                    Err(StoreError::Damaged { what }) => {
+                        tracing::error!(what, "garbage that is damaged cannot be collected");
+                        counter!("strongroom_garbage_damaged_total").increment(1);
                     }
+                    Err(error) => return Err(error),
                 }
             }
             if !batch.writes.is_empty() && !self.commit_once(batch).await? {
@@ -103,6 +97,31 @@ impl Inner {
         Ok(collected)
     }
 
+    /// Deletes the blobs that a row of garbage names, and says how many; nothing where they have to
+    /// wait for a reader. What is to be deleted with the row is put into `batch`.
+    async fn collect_row(
+        &self,
+        value: &[u8],
+        batch: &mut Batch,
+    ) -> Result<Option<u64>, StoreError> {
+        let row: GarbageRow = decode(keys::GARBAGE, value)?;
+        if self.pins.is_pinned(row.payload) {
+            return Ok(None);
+        }
+        match row.blobs {
+            GarbageBlobs::Listed(blobs) => {
+                for blob in &blobs {
+                    self.blobs.delete(&BlobRef::from_bytes(blob)).await?;
+                }
+                Ok(Some(blobs.len() as u64))
+            }
+            GarbageBlobs::Copy { copy, segments } => self
+                .collect_copy(row.payload, copy, segments, batch)
+                .await
+                .map(Some),
+        }
+    }
+
     /// Deletes the blobs of a copy of a payload of several parts, and the segments that name them,
     /// unless the payload still tells its parts by those.
     async fn collect_copy(
@@ -121,6 +140,7 @@ impl Inner {
             None => false,
         };
         let mut deleted = 0;
+        let mut emptied = Vec::new();
         for segment in 0..segments {
             let row_key = keys::segment(payload, copy, segment);
             let Some(found) = self.meta.get(keys::PAYLOAD_PARTS, &row_key).await? else {
@@ -131,11 +151,12 @@ impl Inner {
                 self.blobs.delete(&part.blob_ref()).await?;
                 deleted += 1;
             }
-            if !is_used {
-                batch.delete(keys::PAYLOAD_PARTS, row_key);
-            }
+            emptied.push(row_key);
         }
         if !is_used {
+            for row_key in emptied {
+                batch.delete(keys::PAYLOAD_PARTS, row_key);
+            }
             batch.expect_unchanged(keys::PAYLOADS, payload.0, read.as_ref());
         }
         Ok(deleted)
@@ -151,8 +172,19 @@ impl Inner {
                 .push(unsettled.blob);
         }
         let mut reclaimed = 0_u64;
+        let mut all_known = true;
         for (payload, blobs) in by_payload {
-            let referred = self.referred_blobs(payload).await?;
+            let referred = match self.referred_blobs(payload).await {
+                Ok(referred) => referred,
+                // Nobody can say what is referred to, so all of it stays, to be looked at again at
+                // the next start; the rest of the store is opened.
+                Err(StoreError::Damaged { what }) => {
+                    tracing::error!(%payload, what, "it is not known which blobs are referred to");
+                    all_known = false;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             for blob in blobs {
                 if !referred.contains(blob.as_bytes()) {
                     self.blobs.delete(&blob).await?;
@@ -160,7 +192,9 @@ impl Inner {
                 }
             }
         }
-        self.blobs.settle().await?;
+        if all_known {
+            self.blobs.settle().await?;
+        }
         if reclaimed > 0 {
             tracing::info!(reclaimed, "deleted blobs that a crash had left behind");
         }

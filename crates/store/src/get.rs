@@ -149,6 +149,12 @@ impl Inner {
             }]);
         }
         let payload = self.payload_of(content).await?;
+        if payload.plain_len_bytes() != content.size_bytes {
+            return Err(StoreError::damaged(format!(
+                "payload {} has another length than its version",
+                content.payload
+            )));
+        }
         slices(self, content.payload, &payload, range).await
     }
 

@@ -47,7 +47,9 @@ impl SealedPayload {
     /// The length of all parts together, in bytes.
     #[must_use]
     pub fn len_bytes(&self) -> u64 {
-        self.part_lens_bytes.iter().sum()
+        self.part_lens_bytes
+            .iter()
+            .fold(0, |sum, len| sum.saturating_add(*len))
     }
 }
 
@@ -84,6 +86,8 @@ pub struct PendingArchive {
     pub name: VersionName,
     /// The class it was written as.
     pub class: StorageClass,
+    /// Its payload.
+    pub payload: PayloadId,
     /// The length of its sealed bytes.
     pub sealed_len_bytes: u64,
 }
@@ -186,6 +190,8 @@ pub struct TieredVersion {
     pub class: StorageClass,
     /// Its restore, when it is archived and one was asked for.
     pub restore: Option<RestoreState>,
+    /// Its payload.
+    pub payload: PayloadId,
     /// Where the cold tier keeps its payload, if it does.
     pub cold: Option<ColdCopy>,
 }
@@ -202,6 +208,8 @@ pub struct AgedVersion {
     pub created: Timestamp,
     /// Its length in bytes; `None` for a delete marker.
     pub size_bytes: Option<u64>,
+    /// Its payload; `None` for a delete marker.
+    pub payload: Option<PayloadId>,
     /// Its class.
     pub class: StorageClass,
     /// When it stopped being the current version; `None` while it is.

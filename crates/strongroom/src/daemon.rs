@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::body::Incoming;
 use hyper::service::Service as _;
 use secrecy::SecretString;
 use strongroom_api::{ApiConfig, ObjectHalf};
-use strongroom_audit::{AuditLog, Durability, Log, LogConfig, Origin};
+use strongroom_audit::{self as audit, AuditLog, Durability, Log, LogConfig, Origin};
 use strongroom_blobs::{LocalBlobs, LocalBlobsConfig};
 use strongroom_environment::{Clock, Entropy, SystemClock, SystemEntropy};
 use strongroom_keys::{
@@ -23,7 +23,7 @@ use strongroom_keys::{
 };
 use strongroom_lifecycle::cold::{DirectoryTier, TierSettings};
 use strongroom_lifecycle::{Lifecycle, LifecycleSeams, LifecycleSettings};
-use strongroom_meta::{MetaStore, RedbStore};
+use strongroom_meta::{MetaStore, OpenError, RedbStore, Scan, Table};
 use strongroom_pkcs11::{HsmConfig, HsmToken, ModuleConfig, WorkerCommand};
 use strongroom_s3::{Connection, S3Config};
 use strongroom_store::{Store, StoreSeams};
@@ -34,6 +34,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, TokenSettings};
 use crate::data_dir;
 use crate::due;
+use crate::failure::{Advise as _, advised};
 use crate::listen::{Listener, Peer};
 
 /// How much of the product a process serves.
@@ -81,12 +82,7 @@ impl KeyDaemon {
         data_dir::make(&config.data_dir)?;
         let token = HsmToken::start(hsm_config(&config.token)?)
             .await
-            .with_context(|| {
-                format!(
-                    "the token {} cannot be used; `strongroom hsm test` says more",
-                    config.token.label
-                )
-            })?;
+            .with_context(|| format!("the token {} cannot be used", config.token.label))?;
         ensure_token_keys(&*token)
             .await
             .context("the keys on the token cannot be made or found")?;
@@ -99,17 +95,17 @@ impl KeyDaemon {
         if config.audit_sync {
             log_config.durability = Durability::Sync;
         }
-        let log = Log::open(log_config, signer).context("the audit log cannot be opened")?;
+        check_audit(&config.data_dir)?;
+        let log = open_log(log_config, signer, &config.data_dir)?;
         let verifier = config.data_dir.join(data_dir::VERIFIER_KEY);
         keep_verifier_key(&verifier, &log.verifier_key())?;
 
-        let meta: Arc<dyn MetaStore> = Arc::new(
-            RedbStore::open(
-                &config.data_dir.join(data_dir::METADATA),
-                usize::try_from(config.metadata_cache_bytes)?,
-            )
-            .context("the metadata cannot be opened")?,
-        );
+        let metadata = config.data_dir.join(data_dir::METADATA);
+        check_metadata(&metadata, log.size())?;
+        let meta: Arc<dyn MetaStore> = Arc::new(open_metadata(
+            &metadata,
+            usize::try_from(config.metadata_cache_bytes)?,
+        )?);
         let audit: Arc<dyn AuditLog> = Arc::new(log.clone());
         let limits = KeyLimits {
             bucket_key_age_max: config.bucket_key_age_max,
@@ -188,15 +184,145 @@ impl KeyDaemon {
     }
 }
 
+/// The administrator's bearer token, which must be long enough not to be guessed.
+fn admin_token(config: &Config) -> anyhow::Result<Zeroizing<String>> {
+    const MAKE_ONE: &str = "`strongroom init` makes one where there is none";
+    let path = &config.admin_token_file;
+    if !path.exists() {
+        return Err(advised(
+            anyhow!("there is no administrator's token in {}", path.display()),
+            MAKE_ONE,
+        ));
+    }
+    let token = data_dir::read_secret(path)?;
+    if token.len() < 32 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(advised(
+            anyhow!(
+                "the administrator's token in {} is not 32 characters of ASCII or more",
+                path.display()
+            ),
+            MAKE_ONE,
+        ));
+    }
+    Ok(token)
+}
+
+const PUT_BACK: &str =
+    "put it back, or mount what holds it; what is left is not touched until then";
+
+/// Refuses to begin a second log where the first one is missing.
+fn check_audit(data_dir: &Path) -> anyhow::Result<()> {
+    let (log, key) = (
+        data_dir.join(data_dir::AUDIT),
+        data_dir.join(data_dir::VERIFIER_KEY),
+    );
+    let is_gone =
+        std::fs::read_dir(&log).is_ok_and(|mut files| files.next().is_none()) || !log.exists();
+    if is_gone && key.exists() {
+        return Err(advised(
+            anyhow!(
+                "the audit log is missing: {} belongs to one, and {} is empty or not there",
+                key.display(),
+                log.display()
+            ),
+            "put the log back; to begin a new one, move the key away as well",
+        ));
+    }
+    Ok(())
+}
+
+fn open_log(config: LogConfig, signer: Arc<TokenSigner>, data_dir: &Path) -> anyhow::Result<Log> {
+    match Log::open(config, signer) {
+        Err(audit::OpenError::Locked { .. }) => Err(in_use(data_dir)),
+        Err(error @ audit::OpenError::Disk(_)) => {
+            Err(error).context("the audit log cannot be opened")
+        }
+        opened => opened.context("the audit log cannot be opened").advise(
+            "keep it as it is: `strongroom audit verify` tells how far it holds; put the damaged \
+             file back from a copy",
+        ),
+    }
+}
+
+/// Refuses to begin with no rows where there were some: without them, stored bytes would look
+/// like garbage.
+fn check_metadata(path: &Path, entries: u64) -> anyhow::Result<()> {
+    let is_gone = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
+    if is_gone && entries > 0 {
+        return Err(advised(
+            anyhow!(
+                "the metadata is missing: {} is empty or not there, but the audit log has {entries} \
+                 entries",
+                path.display()
+            ),
+            PUT_BACK,
+        ));
+    }
+    Ok(())
+}
+
+/// Opens the metadata of a data directory.
+pub(crate) fn open_metadata(path: &Path, cache_bytes: usize) -> anyhow::Result<RedbStore> {
+    match RedbStore::open(path, cache_bytes) {
+        Err(OpenError::AlreadyOpen) => Err(in_use(path.parent().unwrap_or(path))),
+        opened @ Err(OpenError::Corrupt { .. } | OpenError::UnknownVersion { .. }) => opened
+            .with_context(|| format!("{} cannot be opened", path.display()))
+            .advise("keep it as it is, and put the file back from a backup"),
+        opened => opened.with_context(|| format!("{} cannot be opened", path.display())),
+    }
+}
+
+/// Refuses to go on without the volumes where rows refer to what was in them.
+pub(crate) async fn check_volumes(data_dir: &Path, meta: &dyn MetaStore) -> anyhow::Result<()> {
+    let volumes = data_dir.join(data_dir::VOLUMES);
+    if was_open(data_dir) {
+        return Ok(());
+    }
+    let payloads = meta
+        .scan(Table::new("payloads"), Scan::prefix(&[], 1))
+        .await
+        .context("the metadata cannot be read")?;
+    if payloads.is_empty() {
+        return Ok(());
+    }
+    Err(advised(
+        anyhow!(
+            "the volumes are missing: {} is not what was there when objects were written",
+            volumes.display()
+        ),
+        PUT_BACK,
+    ))
+}
+
+/// Opens the volumes of a data directory.
+pub(crate) fn open_volumes(data_dir: &Path) -> anyhow::Result<LocalBlobs> {
+    LocalBlobs::open(
+        &data_dir.join(data_dir::VOLUMES),
+        LocalBlobsConfig::default(),
+    )
+    .context("the blob volumes cannot be opened")
+}
+
+fn in_use(data_dir: &Path) -> anyhow::Error {
+    advised(
+        anyhow!("{} is in use by another process", data_dir.display()),
+        "end the daemon that serves it, or use another data directory",
+    )
+}
+
 /// Writes the verifier key of the log at first; refuses to go on with another one later.
 fn keep_verifier_key(path: &Path, key: &str) -> anyhow::Result<()> {
     match std::fs::read_to_string(path) {
         Ok(kept) if kept.trim() == key => Ok(()),
-        Ok(_) => bail!(
-            "{} is the verifier key of another log: the token's audit key or `audit.origin` has \
-             changed; put the right token or origin back, or move the old log and key away",
-            path.display()
-        ),
+        Ok(_) => Err(advised(
+            anyhow!(
+                "{} is the verifier key of another log: the token's audit key or `audit.origin` \
+                 has changed",
+                path.display()
+            ),
+            "put the right token or origin back; to begin a new log, move the old one and its key \
+             away",
+        )),
         Err(_) => data_dir::write_private(path, format!("{key}\n").as_bytes()),
     }
 }
@@ -235,14 +361,7 @@ impl Daemon {
         let api_listener = Listener::bind(&config.api).await?;
         let s3_url = s3_listener.as_ref().map(Listener::url).transpose()?;
         let api_url = api_listener.url()?;
-        let admin_token = data_dir::read_secret(&config.admin_token_file)?;
-        if admin_token.len() < 32 {
-            bail!(
-                "the administrator's token in {} is shorter than 32 characters; `strongroom init` \
-                 makes one",
-                config.admin_token_file.display()
-            );
-        }
+        let admin_token = admin_token(config)?;
 
         let keys = KeyDaemon::start(config, start.clock.clone()).await?;
         let (stop, stopped) = watch::channel(false);
@@ -250,11 +369,9 @@ impl Daemon {
         let mut runner = None;
         let mut objects = None;
         if let Some(listener) = s3_listener {
-            let blobs = LocalBlobs::open(
-                &config.data_dir.join(data_dir::VOLUMES),
-                LocalBlobsConfig::default(),
-            )
-            .context("the blob volumes cannot be opened")?;
+            check_volumes(&config.data_dir, &*keys.meta).await?;
+            let tier = open_tier(config, keys.clock.clone())?;
+            let blobs = open_volumes(&config.data_dir)?;
             let store = Store::open(StoreSeams {
                 meta: keys.meta.clone(),
                 blobs: Arc::new(blobs),
@@ -264,7 +381,7 @@ impl Daemon {
             })
             .await
             .context("the store cannot be opened")?;
-            let lifecycle = open_lifecycle(config, &keys, &store)?;
+            let lifecycle = open_lifecycle(&keys, &store, tier);
             let service = strongroom_s3::service(S3Config {
                 store: Arc::new(store.clone()),
                 lifecycle: Arc::new(lifecycle.clone()),
@@ -348,19 +465,7 @@ impl Daemon {
     }
 }
 
-fn open_lifecycle(config: &Config, keys: &KeyDaemon, store: &Store) -> anyhow::Result<Lifecycle> {
-    data_dir::make(&config.cold_directory)?;
-    let tier = DirectoryTier::open(
-        &config.cold_directory,
-        TierSettings::default(),
-        keys.clock.clone(),
-    )
-    .with_context(|| {
-        format!(
-            "the cold tier in {} cannot be opened",
-            config.cold_directory.display()
-        )
-    })?;
+fn open_lifecycle(keys: &KeyDaemon, store: &Store, tier: DirectoryTier) -> Lifecycle {
     let seams = LifecycleSeams {
         store: store.clone(),
         meta: keys.meta.clone(),
@@ -368,14 +473,39 @@ fn open_lifecycle(config: &Config, keys: &KeyDaemon, store: &Store) -> anyhow::R
         clock: keys.clock.clone(),
         entropy: keys.entropy.clone(),
     };
-    Ok(Lifecycle::new(seams, LifecycleSettings::default()))
+    Lifecycle::new(seams, LifecycleSettings::default())
+}
+
+/// Opens the cold tier. It is opened before the store, so that a store which was once open has one:
+/// where it is missing then, going on with an empty one would write what a mount covers later.
+fn open_tier(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<DirectoryTier> {
+    let directory = &config.cold_directory;
+    if was_open(&config.data_dir) && !directory.join(data_dir::COLD_TIER_MARK).exists() {
+        return Err(advised(
+            anyhow!(
+                "the cold tier is missing: {} is not one, and this store has one",
+                directory.display()
+            ),
+            "mount it, or put it back; to have it elsewhere, move all files of the old directory \
+             there",
+        ));
+    }
+    data_dir::make(directory)?;
+    DirectoryTier::open(directory, TierSettings::default(), clock)
+        .with_context(|| format!("the cold tier in {} cannot be opened", directory.display()))
+        .advise("see that it is mounted and may be written, and that no other daemon uses it")
+}
+
+/// Whether objects were once served from a data directory; see `docs/format/volumes.md`.
+fn was_open(data_dir: &Path) -> bool {
+    data_dir.join(data_dir::VOLUMES).join("settled").exists()
 }
 
 /// A new bearer token: 256 random bits as base64url.
 pub(crate) fn new_bearer_token() -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0_u8; 32]);
     SystemEntropy.fill(&mut *bytes);
-    Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes))
+    Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()))
 }
 
 /// Waits until the process is asked to end.

@@ -5,13 +5,17 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use zeroize::Zeroizing;
+
+use crate::failure::advised;
 
 /// The metadata engine's file.
 pub(crate) const METADATA: &str = "metadata.redb";
 /// The directory of the blob volumes.
 pub(crate) const VOLUMES: &str = "volumes";
+/// The file that makes a directory a cold tier; see `docs/format/lifecycle.md`.
+pub(crate) const COLD_TIER_MARK: &str = "strongroom-cold-tier";
 /// The directory of the audit log.
 pub(crate) const AUDIT: &str = "audit";
 /// The file beside the audit log that holds its verifier key.
@@ -60,16 +64,25 @@ pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let mut file = File::open(path).with_context(told)?;
     let mode = file.metadata().with_context(told)?.mode();
     if mode & 0o077 != 0 {
-        bail!(
-            "{} may be read by others (mode {:03o}); run `chmod 600 {}`",
-            path.display(),
-            mode & 0o777,
-            path.display()
-        );
+        return Err(advised(
+            anyhow!(
+                "{} may be read by others (mode {:03o})",
+                path.display(),
+                mode & 0o777
+            ),
+            format!("run `chmod 600 {}`", path.display()),
+        ));
     }
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).with_context(told)?;
-    Ok(Zeroizing::new(text.trim().to_owned()))
+    let secret = Zeroizing::new(text.trim().to_owned());
+    if secret.is_empty() {
+        return Err(advised(
+            anyhow!("{} is empty", path.display()),
+            "write the secret into it",
+        ));
+    }
+    Ok(secret)
 }
 
 #[cfg(test)]
@@ -86,6 +99,15 @@ mod tests {
         assert_eq!(read_secret(&path).expect("readable").as_str(), "1234");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("changed");
         let error = read_secret(&path).expect_err("others may read it");
-        assert!(error.to_string().contains("chmod 600"));
+        assert!(error.to_string().contains("may be read by others"));
+    }
+
+    #[test]
+    fn an_empty_file_is_not_a_secret() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("pin");
+        write_private(&path, b"\n").expect("written");
+        let error = read_secret(&path).expect_err("it is empty");
+        assert!(error.to_string().ends_with("pin is empty"));
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use http::{HeaderMap, Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Endpoint, TlsFiles};
+use crate::failure::{Advise as _, advised};
 
 /// How long a connection that carried a customer key may stay idle.
 const KEY_CARRIER_IDLE_MAX: Duration = Duration::from_secs(2);
@@ -222,10 +223,10 @@ struct ConnectionUse {
 
 impl ConnectionUse {
     fn begin(self: &Arc<Self>, headers: &HeaderMap) -> UnderWay {
-        if KEY_HEADERS.iter().any(|name| headers.contains_key(*name)) {
-            if !self.carried_key.swap(true, Ordering::Relaxed) {
-                self.first_key.notify_one();
-            }
+        if KEY_HEADERS.iter().any(|name| headers.contains_key(*name))
+            && !self.carried_key.swap(true, Ordering::Relaxed)
+        {
+            self.first_key.notify_one();
         }
         self.begun.fetch_add(1, Ordering::Relaxed);
         UnderWay(self.clone())
@@ -299,13 +300,22 @@ fn acceptor(files: &TlsFiles) -> anyhow::Result<TlsAcceptor> {
                 "cannot read the certificates in {}",
                 files.certificate.display()
             )
-        })?;
-    let key = PrivateKeyDer::from_pem_file(&files.private_key).with_context(|| {
-        format!(
-            "cannot read the private key in {}",
-            files.private_key.display()
-        )
-    })?;
+        })
+        .advise("name a PEM file with the certificate, and those between it and the root")?;
+    if chain.is_empty() {
+        return Err(advised(
+            anyhow!("there is no certificate in {}", files.certificate.display()),
+            "name a PEM file with the certificate, and those between it and the root",
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.private_key)
+        .with_context(|| {
+            format!(
+                "cannot read the private key in {}",
+                files.private_key.display()
+            )
+        })
+        .advise("name a PEM file with the key of the certificate, without a passphrase")?;
     let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(
         rustls::crypto::aws_lc_rs::default_provider(),
     ))
@@ -314,10 +324,12 @@ fn acceptor(files: &TlsFiles) -> anyhow::Result<TlsAcceptor> {
     .with_single_cert(chain, key)
     .with_context(|| {
         format!(
-            "the private key in {} does not belong to the certificate",
-            files.private_key.display()
+            "the private key in {} does not go with the certificate in {}",
+            files.private_key.display(),
+            files.certificate.display()
         )
-    })?;
+    })
+    .advise("name the key that the certificate was issued for")?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -2,16 +2,23 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use clap::Args;
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
+
+use crate::failure::{Advise as _, Refused, advised};
+
+const SEE_URL: &str = "see that the URL is that of its HTTP API, and not of its S3 endpoint";
+const WRITE_URL: &str = "write it like http://127.0.0.1:9100";
 
 /// Which daemon to talk to, and as whom.
 #[derive(Args, Clone, Debug)]
@@ -45,6 +52,7 @@ struct ClientFile {
 
 /// A daemon that can be asked.
 pub(crate) struct Remote {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: String,
     token: Zeroizing<String>,
 }
@@ -61,30 +69,78 @@ impl RemoteArguments {
             )),
             (None, None) => None,
         };
-        if let (Some(url), Some(token)) = (&self.api_url, &token) {
-            return Ok(Remote {
-                url: url.trim_end_matches('/').to_owned(),
-                token: token.clone(),
-            });
+        match (&self.api_url, token) {
+            (Some(url), Some(token)) => Remote::new(url, token),
+            (Some(url), None) => Err(advised(
+                anyhow!("{url} is named, but no token for it"),
+                "give the administrator's token of that daemon with --admin-token-file",
+            )),
+            (None, Some(_)) => Err(advised(
+                anyhow!("a token is given, but no daemon is named"),
+                "name the daemon's HTTP API with --api-url",
+            )),
+            (None, None) => self.connect_to_dev(),
         }
+    }
+
+    /// The daemon that keeps the data directory, as it wrote down itself.
+    fn connect_to_dev(&self) -> anyhow::Result<Remote> {
         let path = self.data.join(crate::data_dir::CLIENT_FILE);
-        let file: ClientFile = match std::fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text)
-                .with_context(|| format!("{} is not a client file", path.display()))?,
-            Err(_) => bail!(
-                "no daemon is named: give --api-url and --admin-token-file, or --data with the \
-                 directory of a running `strongroom dev` ({} is not there)",
-                path.display()
-            ),
-        };
-        Ok(Remote {
-            url: self.api_url.clone().unwrap_or(file.api_url),
-            token: token.unwrap_or(Zeroizing::new(file.admin_token)),
-        })
+        let text = std::fs::read_to_string(&path)
+            .map(Zeroizing::new)
+            .with_context(|| format!("no daemon is named, and {} cannot be read", path.display()))
+            .advise(
+                "give --api-url and --admin-token-file, or --data with the directory of a \
+                 running `strongroom dev`",
+            )?;
+        let file: ClientFile = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a client file", path.display()))
+            .advise("start `strongroom dev` on that directory again: it writes the file anew")?;
+        Remote::new(&file.api_url, Zeroizing::new(file.admin_token))
     }
 }
 
 impl Remote {
+    fn new(url: &str, token: Zeroizing<String>) -> anyhow::Result<Self> {
+        let url = url.trim_end_matches('/').to_owned();
+        let named: http::Uri = url
+            .parse()
+            .with_context(|| format!("{url:?} is not a URL"))
+            .advise(WRITE_URL)?;
+        // The system's certificates are not asked for where none is checked.
+        let tls = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()?;
+        let tls = match named.scheme_str() {
+            Some("https") => tls
+                .with_native_roots()
+                .context("the system's certificates cannot be read")
+                .advise(
+                    "install them (`apt-get install ca-certificates`), or name a PEM file with \
+                     the environment variable SSL_CERT_FILE",
+                )?,
+            Some("http") => tls.with_root_certificates(rustls::RootCertStore::empty()),
+            _ => {
+                return Err(advised(
+                    anyhow!("{url:?} is not the URL of a daemon"),
+                    WRITE_URL,
+                ));
+            }
+        }
+        .with_no_client_auth();
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            url,
+            token,
+        })
+    }
+
     /// Makes a request and gives the parsed answer; `Null` when there is none.
     pub(crate) async fn send(
         &self,
@@ -92,39 +148,61 @@ impl Remote {
         path: &str,
         body: Option<Value>,
     ) -> anyhow::Result<Value> {
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
-            .context("the system's certificates cannot be read")?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+        let mut authorization =
+            HeaderValue::from_str(&Zeroizing::new(format!("Bearer {}", self.token.as_str())))
+                .map_err(|_| anyhow!("the administrator's token is not one line of ASCII text"))
+                .advise("give the token that `strongroom init` made")?;
+        authorization.set_sensitive(true);
         let request = Request::builder()
             .method(method.clone())
             .uri(format!("{}{path}", self.url))
-            .header("authorization", format!("Bearer {}", self.token.as_str()))
+            .header("authorization", authorization)
             .header("content-type", "application/json")
             .body(Full::new(
                 body.map(|body| body.to_string()).unwrap_or_default().into(),
             ))?;
-        let answer = client
+        let answer = self
+            .client
             .request(request)
             .await
-            .with_context(|| format!("no daemon answers at {}; is it running?", self.url))?;
+            .with_context(|| format!("no daemon answers at {}", self.url))
+            .advise(
+                "see that it runs, that this is the URL of its HTTP API, and that its certificate \
+                 is one this machine trusts (SSL_CERT_FILE names others)",
+            )?;
         let status = answer.status();
-        let bytes = answer.into_body().collect().await?.to_bytes();
+        let bytes = answer
+            .into_body()
+            .collect()
+            .await
+            .context("the daemon's answer broke off")
+            .advise("try again; the daemon's log says more")?
+            .to_bytes();
         if !status.is_success() {
             let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            let detail = problem["detail"].as_str().map_or_else(
-                || String::from_utf8_lossy(&bytes).into_owned(),
-                str::to_owned,
-            );
-            return Err(anyhow!("{detail} ({status} to {method} {path})"));
+            let Some(detail) = problem["detail"].as_str() else {
+                return Err(advised(
+                    anyhow!(
+                        "what answers at {} is not the HTTP API of a daemon ({status} to {method} \
+                         {path})",
+                        self.url
+                    ),
+                    SEE_URL,
+                ));
+            };
+            return Err(Refused {
+                status,
+                detail: detail.to_owned(),
+                request: format!("{method} {path}"),
+            }
+            .into());
         }
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&bytes).context("the daemon's answer is not JSON")
+        serde_json::from_slice(&bytes)
+            .context("the daemon's answer is not JSON")
+            .advise(SEE_URL)
     }
 
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {

@@ -19,6 +19,7 @@ use strongroom_keys::{Caller, KeyError, Kms, Role, Users};
 use warp::reply::Response;
 use zeroize::Zeroizing;
 
+use crate::problem::Problem;
 use crate::signature::{self, Expectation, SignatureError};
 use refusal::Refusal;
 
@@ -91,6 +92,18 @@ impl Protocol {
         )
         .increment(1);
         respond(status, request_id, &json)
+    }
+
+    /// Refuses a request whose body could not be read whole.
+    pub(crate) fn refuse_body(&self, request_id: &str, problem: &Problem) -> Response {
+        let refusal = Refusal {
+            status: StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_REQUEST),
+            code: "SerializationException",
+            message: problem.detail.clone(),
+        };
+        metrics::counter!("strongroom_refusals_total", "api" => "kms", "code" => refusal.code)
+            .increment(1);
+        respond(refusal.status, request_id, &refusal.to_json())
     }
 
     async fn authenticate(

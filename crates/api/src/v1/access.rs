@@ -4,7 +4,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderMap, Method, Uri};
 use secrecy::ExposeSecret as _;
 use strongroom_environment::{Clock as _, SystemClock};
-use strongroom_keys::Role;
+use strongroom_keys::{KeyError, Role};
 
 use crate::State;
 use crate::problem::Problem;
@@ -41,7 +41,10 @@ pub(super) async fn authenticate(
         .users
         .secret_of(&id)
         .await
-        .map_err(Problem::unauthenticated)?;
+        .map_err(|error| match error {
+            KeyError::NoSuchUser | KeyError::UserDisabled => Problem::unauthenticated(error),
+            failure => failure.into(),
+        })?;
     claim
         .verify(
             method,

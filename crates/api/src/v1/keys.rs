@@ -121,7 +121,8 @@ pub(super) async fn run(asked: &Asked<'_>) -> Result<Value, Problem> {
 
 /// A key as it is named in a path.
 pub(super) fn reference(key: &str) -> Result<KeyReference, Problem> {
-    key.parse().map_err(Problem::invalid)
+    key.parse()
+        .map_err(|error| Problem::invalid(format!("{key:?} names no key: {error}")))
 }
 
 fn shown(key: &KeyDescription) -> Value {

@@ -13,7 +13,8 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use strongroom_keys::{Caller, KeyError};
-use strongroom_lifecycle::LifecycleError;
+use strongroom_lifecycle::cold::ColdError;
+use strongroom_lifecycle::{JobError, LifecycleError, RestoreRefusal};
 use strongroom_store::StoreError;
 use warp::reply::{Reply as _, Response};
 
@@ -66,7 +67,8 @@ async fn dispatch(
 ) -> Result<Value, Problem> {
     let segments: Vec<String> = uri
         .path()
-        .trim_start_matches("/v1")
+        .strip_prefix("/v1")
+        .unwrap_or_default()
         .split('/')
         .filter(|segment| !segment.is_empty())
         .map(decode)
@@ -166,7 +168,9 @@ impl Query {
             .filter(|pair| !pair.is_empty())
             .map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                Ok((decode(name)?, decode(value)?))
+                // A query is form-encoded: most clients write a space as a plus.
+                let [name, value] = [name, value].map(|text| text.replace('+', " "));
+                Ok((decode(&name)?, decode(&value)?))
             })
             .collect::<Result<_, _>>()
             .map(Self)
@@ -242,7 +246,7 @@ impl From<KeyError> for Problem {
             | KeyError::AuditUnavailable(_)
             | KeyError::Metadata(_)
             | KeyError::NotCommitted(_) => Self::unavailable(error),
-            KeyError::Damaged { .. } => Self::internal(error),
+            KeyError::Damaged { .. } | KeyError::NotAuthentic => Self::internal(error),
             _ => Self::conflict(error),
         }
     }
@@ -268,7 +272,18 @@ impl From<LifecycleError> for Problem {
     fn from(error: LifecycleError) -> Self {
         match error {
             LifecycleError::Store(error) => error.into(),
-            _ => Self::conflict(error),
+            LifecycleError::RestoreDays { .. }
+            | LifecycleError::Rule(_)
+            | LifecycleError::Restore(RestoreRefusal::TierNotOffered { .. }) => {
+                Self::invalid(error)
+            }
+            LifecycleError::NoRules => Self::not_found(error),
+            LifecycleError::Restore(_) | LifecycleError::NoWay { .. } => Self::conflict(error),
+            LifecycleError::DamagedRules { .. }
+            | LifecycleError::UnknownLocator
+            | LifecycleError::Cold(ColdError::Damaged { .. } | ColdError::NotFound { .. })
+            | LifecycleError::Jobs(JobError::Damaged { .. }) => Self::internal(error),
+            _ => Self::unavailable(error),
         }
     }
 }
@@ -279,8 +294,8 @@ mod tests {
 
     #[test]
     fn a_query_is_decoded_and_bounded() {
-        let query = Query::read("key=a%2Fb%20c&limit=7&x").expect("a query");
-        assert_eq!(query.get("key"), Some("a/b c"));
+        let query = Query::read("key=a%2Fb+c%2B%20&limit=7&x").expect("a query");
+        assert_eq!(query.get("key"), Some("a/b c+ "));
         assert_eq!(query.limit().expect("a limit"), 7);
         assert!(query.need("bucket").is_err());
         for wrong in ["limit=0", "limit=1001", "limit=x", "a=%zz", "a=%f", "a=%ff"] {

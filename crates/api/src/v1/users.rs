@@ -16,11 +16,24 @@ struct NewUser {
 }
 
 pub(super) async fn list(asked: &Asked<'_>) -> Result<Value, Problem> {
+    // A page begins at an access key id.
+    let cursor: Option<AccessKeyId> = asked
+        .query
+        .cursor()
+        .map(|cursor| {
+            cursor
+                .parse()
+                .map_err(|_| Problem::invalid("the cursor is not the `next` of a page"))
+        })
+        .transpose()?;
     let page = asked
         .state
         .config
         .users
-        .list(asked.query.cursor(), asked.query.limit()?)
+        .list(
+            cursor.as_ref().map(ToString::to_string).as_deref(),
+            asked.query.limit()?,
+        )
         .await?;
     let users: Vec<Value> = page.items.iter().map(shown).collect();
     Ok(json!({ "users": users, "next": page.next }))

@@ -74,6 +74,8 @@ impl Kms {
 
     /// Makes a new version of a key now. The schedule of automatic rotations stays as it is.
     ///
+    /// Source: AWS KMS API Reference, RotateKeyOnDemand.
+    ///
     /// # Errors
     /// [`KeyError::LimitExceeded`]: it was done 25 times. [`KeyError::Disabled`],
     /// [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`], and as for
@@ -122,6 +124,8 @@ impl Kms {
     /// Has a key rotated by the clock every `period_days` days from now on. A key that is already
     /// rotated with that period keeps its dates.
     ///
+    /// Source: AWS KMS API Reference, EnableKeyRotation.
+    ///
     /// # Errors
     /// [`KeyError::InvalidRequest`]: not 90 to 2,560 days. [`KeyError::Disabled`],
     /// [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`], and as for
@@ -157,6 +161,8 @@ impl Kms {
 
     /// Has a key no longer rotated by the clock.
     ///
+    /// Source: AWS KMS API Reference, DisableKeyRotation.
+    ///
     /// # Errors
     /// As for [`Kms::enable_key_rotation`].
     pub async fn disable_key_rotation(
@@ -175,6 +181,8 @@ impl Kms {
     }
 
     /// Whether and when a key is rotated by the clock.
+    ///
+    /// Source: AWS KMS API Reference, GetKeyRotationStatus.
     ///
     /// # Errors
     /// [`KeyError::NoSuchKey`], [`KeyError::NoSuchAlias`].

@@ -44,7 +44,8 @@ impl Kms {
         self.change_state(reference, Change::Disable, caller).await
     }
 
-    /// Forbids the use of a key, and says that it is to be deleted `days` days from now.
+    /// Forbids the use of a key, and says that it is to be deleted `days` days from now. From then
+    /// on [`Kms::run_due`] destroys it.
     ///
     /// # Errors
     /// [`KeyError::PendingDeletion`]: it waits already. [`KeyError::InvalidRequest`]: not 7 to 30

@@ -1,7 +1,8 @@
 //! A tier that stands before another one and fails on demand.
 //!
 //! Faults injected: a call that does nothing and says so; a call that does its work and says that
-//! the outcome is unknown; a bit of a read turned over; no room for expedited retrievals. Not
+//! the outcome is unknown; a bit of a read turned over; a
+//! retrieval that another one ended; no room for expedited retrievals. Not
 //! injected: a tier that loses what it called durable, which nobody survives.
 
 use std::collections::VecDeque;
@@ -59,6 +60,9 @@ pub enum Fault {
     WrongBit,
     /// The call answers [`ColdError::ExpeditedUnavailable`].
     NoExpedited,
+    /// A read finds that the archive went back to rest; any other call answers as with
+    /// [`Fault::NotDone`].
+    NotRetrieved,
 }
 
 /// A tier with faults.
@@ -103,19 +107,22 @@ impl FaultyTier {
             None => Ok(false),
             Some(Fault::DoneButUnknown) => Ok(true),
             Some(Fault::NoExpedited) => Err(ColdError::ExpeditedUnavailable),
-            Some(Fault::NotDone | Fault::WrongBit) => Err(ColdError::Unavailable {
-                doing: "was told to fail",
-                reason: format!("{call:?} was not done"),
-            }),
+            Some(Fault::NotDone | Fault::WrongBit | Fault::NotRetrieved) => {
+                Err(ColdError::Unavailable {
+                    doing: "was told to fail",
+                    reason: format!("{call:?} was not done"),
+                })
+            }
         }
     }
 
-    fn takes_wrong_bit(&self) -> bool {
+    /// Whether the next read is to meet this fault, which is then over.
+    fn takes_read_fault(&self, fault: Fault) -> bool {
         let mut faults = self.faults.lock();
-        let wrong = faults
+        let met = faults
             .iter()
-            .position(|fault| *fault == (TierCall::Read, Fault::WrongBit));
-        wrong.is_some_and(|position| faults.remove(position).is_some())
+            .position(|met| *met == (TierCall::Read, fault));
+        met.is_some_and(|position| faults.remove(position).is_some())
     }
 }
 
@@ -170,7 +177,12 @@ impl ColdTier for FaultyTier {
         offset: u64,
         buffer: BytesMut,
     ) -> Result<BytesMut, ColdError> {
-        if self.takes_wrong_bit() {
+        if self.takes_read_fault(Fault::NotRetrieved) {
+            self.calls.lock().push(TierCall::Read);
+            self.inner.release(archive).await?;
+            return Err(ColdError::NotRetrieved { archive });
+        }
+        if self.takes_read_fault(Fault::WrongBit) {
             self.calls.lock().push(TierCall::Read);
             let mut bytes = self.inner.read(archive, part, offset, buffer).await?;
             if let Some(first) = bytes.first_mut() {

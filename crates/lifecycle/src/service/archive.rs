@@ -8,8 +8,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures::StreamExt as _;
 use strongroom_environment::Timestamp;
 use strongroom_store::{
-    Caller, ColdCopy, ObjectRef, SealedPayload, SealedStream, StoreError, TransitionCommit,
-    TransitionStep, VersionName, VersionSelector,
+    Caller, ColdCopy, ObjectRef, PayloadId, SealedPayload, SealedStream, StoreError,
+    TransitionCommit, TransitionStep, VersionName, VersionSelector,
 };
 
 use super::{Inner, Lifecycle, LifecycleError, RunReport, locator};
@@ -92,7 +92,12 @@ impl Lifecycle {
         }
         if version.class != class {
             inner
-                .write_down(version.name.clone(), class, JobOrigin::Request)
+                .write_down(
+                    version.name.clone(),
+                    version.payload,
+                    class,
+                    JobOrigin::Request,
+                )
                 .await?;
             inner.wake.notify_one();
         }
@@ -105,6 +110,7 @@ impl Inner {
     pub(super) async fn write_down(
         &self,
         name: VersionName,
+        payload: PayloadId,
         class: StorageClass,
         origin: JobOrigin,
     ) -> Result<bool, LifecycleError> {
@@ -112,6 +118,7 @@ impl Inner {
         let job = Job {
             name,
             class,
+            payload,
             archive: self.new_archive(),
             origin,
             created: now,
@@ -134,7 +141,12 @@ impl Inner {
             after = page.last().map(|pending| pending.name.clone());
             for pending in page {
                 let is_new = self
-                    .write_down(pending.name, pending.class, JobOrigin::Write)
+                    .write_down(
+                        pending.name,
+                        pending.payload,
+                        pending.class,
+                        JobOrigin::Write,
+                    )
                     .await?;
                 report.moves_begun += u64::from(is_new);
             }
@@ -175,9 +187,8 @@ impl Inner {
                     }
                     Ok(Progress::Accepted) => {
                         // It is asked for less and less often, the longer it takes.
-                        let later = now
-                            .since(job.created)
-                            .clamp(self.settings.retry_min, self.settings.retry_max);
+                        let waited = now.since(job.created);
+                        let later = waited.min(self.settings.retry_max).max(self.retry_after(0));
                         self.jobs.put_off(&job, now + later, None).await?;
                         report.moves_accepted += 1;
                     }
@@ -216,15 +227,33 @@ impl Inner {
             TransitionStep::Submit(payload) => self.submit(job, payload, now).await,
             TransitionStep::Share(cold) => {
                 match self.store.commit_transition(&job.name, cold).await? {
-                    TransitionCommit::Done => Ok(Progress::Moved { archived_bytes: 0 }),
+                    TransitionCommit::Done => {
+                        self.give_up_unneeded(job).await?;
+                        Ok(Progress::Moved { archived_bytes: 0 })
+                    }
                     // The payload lost the cold copy since, or the version is gone: look again.
                     TransitionCommit::Redundant | TransitionCommit::Superseded => {
                         Ok(Progress::LookAgain)
                     }
                 }
             }
-            TransitionStep::Done | TransitionStep::Superseded => Ok(Progress::NothingToDo),
+            TransitionStep::Done | TransitionStep::Superseded => {
+                self.give_up_unneeded(job).await?;
+                Ok(Progress::NothingToDo)
+            }
         }
+    }
+
+    /// Lets the tier give up the archive of a job that is over, unless its payload lies there: an
+    /// earlier attempt may have submitted it and not come further.
+    async fn give_up_unneeded(&self, job: &Job) -> Result<(), LifecycleError> {
+        // A version may be gone and a copy of it lie in the archive all the same, so the payload
+        // says what is needed. Nobody but this job commits the archive to it.
+        let kept = self.store.cold_copy(job.payload).await?;
+        if kept.is_none_or(|kept| kept.locator != locator(job.archive)) {
+            self.tier.expire(job.archive).await?;
+        }
+        Ok(())
     }
 
     /// Changes between two warm classes, which are told apart by name only.

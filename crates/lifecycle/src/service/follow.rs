@@ -191,7 +191,13 @@ impl Inner {
             match decision.action {
                 Action::Transition(class) => {
                     let origin = JobOrigin::Rule(decision.rule.to_string());
-                    let is_new = self.write_down(version.name.clone(), class, origin).await?;
+                    // A delete marker is not moved.
+                    let Some(payload) = version.payload else {
+                        continue;
+                    };
+                    let is_new = self
+                        .write_down(version.name.clone(), payload, class, origin)
+                        .await?;
                     report.moves_begun += u64::from(is_new);
                 }
                 Action::Expire => {

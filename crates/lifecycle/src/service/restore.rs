@@ -178,6 +178,13 @@ impl Inner {
                             // The archive cannot be had back. The version is archived as before,
                             // so that whoever asks is told anew.
                             self.store.cancel_restore(&open.name).await?;
+                            if let Some(cold) = &open.cold
+                                && let Ok(archive) = archive_of(&cold.locator)
+                                && let Err(error) = self.tier.release(archive).await
+                            {
+                                let what = format_args!("the end of retrieval {archive}");
+                                report.fail(what, &error.into());
+                            }
                         }
                     }
                 }
@@ -190,11 +197,14 @@ impl Inner {
             // Its bytes are still on their way to the tier.
             return Ok(Progress::Waiting { ready: None });
         };
+        let archive = archive_of(&cold.locator)?;
         if open.has_warm_copy {
             // Another version of the same payload has a copy, which serves this one too.
-            return self.complete(open, None).await;
+            let progress = self.complete(open, None).await?;
+            // The request asked the tier all the same.
+            self.tier.release(archive).await?;
+            return Ok(progress);
         }
-        let archive = archive_of(&cold.locator)?;
         match self
             .tier
             .request_retrieval(archive, open.class, open.tier)
@@ -269,13 +279,24 @@ impl Inner {
     pub(super) async fn expire_copies(&self, report: &mut RunReport) -> Result<(), LifecycleError> {
         loop {
             let expired = self.store.expired_restores(self.clock.now(), PAGE).await?;
-            if expired.is_empty() {
-                break;
-            }
+            let before = report.copies_expired;
+            let is_last = expired.len() < PAGE;
             for copy in expired {
-                if self.store.expire_restore(&copy).await? == RestoreChange::Done {
-                    report.copies_expired += 1;
+                match self.store.expire_restore(&copy).await {
+                    Ok(RestoreChange::Done) => report.copies_expired += 1,
+                    Ok(RestoreChange::Superseded) => {}
+                    Err(error) => {
+                        report.fail(
+                            format_args!("the end of the copy of {}", copy.name),
+                            &error.into(),
+                        );
+                        report.wake_at(self.clock.now() + self.settings.retry_min);
+                    }
                 }
+            }
+            // What is left was tried, and is for a later run.
+            if is_last || report.copies_expired == before {
+                break;
             }
         }
         if let Some(next) = self.store.next_restore_expiry().await? {
@@ -288,6 +309,8 @@ impl Inner {
 /// Whether a failure may pass by itself.
 fn is_passing(error: &LifecycleError) -> bool {
     match error {
+        // Another restore of the same archive was done with it; the next run asks for it again.
+        LifecycleError::Cold(ColdError::NotRetrieved { .. }) => true,
         LifecycleError::Cold(error) => error.is_passing(),
         LifecycleError::UnknownLocator => false,
         _ => true,

@@ -8,6 +8,7 @@ use super::part::has_checksum;
 use crate::change::Change;
 use crate::checksum;
 use crate::history::NewVersion;
+use crate::payload::plain_len_bytes;
 use crate::put::written;
 use crate::rows::{
     Content, GarbageBlobs, Part, Parts, SegmentIndex, SegmentRow, UploadRow, UploadedPartRow,
@@ -232,7 +233,9 @@ fn assemble(
     row: &UploadRow,
     chosen: &[&UploadedPartRow],
 ) -> Result<Assembled, StoreError> {
-    let size_bytes = chosen.iter().map(|row| row.part.plain_len_bytes).sum();
+    let size_bytes = chosen.iter().fold(0_u64, |sum, row| {
+        sum.saturating_add(row.part.plain_len_bytes)
+    });
     if let Some(stated_bytes) = request.size_bytes
         && stated_bytes != size_bytes
     {
@@ -335,7 +338,7 @@ pub(crate) fn put_segments(
             change.batch.put(keys::PAYLOAD_PARTS, row_key, encode(&row));
             SegmentIndex {
                 part_count: u16::try_from(parts.len()).unwrap_or(u16::MAX),
-                plain_len_bytes: parts.iter().map(|part| part.plain_len_bytes).sum(),
+                plain_len_bytes: plain_len_bytes(parts),
             }
         })
         .collect()

@@ -6,7 +6,7 @@ mod read;
 mod sealed;
 mod write;
 
-pub(crate) use parts::{PartSlice, range_of_part, segments_of, slices};
+pub(crate) use parts::{PartSlice, plain_len_bytes, range_of_part, segments_of, slices};
 pub(crate) use pins::{Pin, Pins};
 pub use read::ObjectStream;
 pub(crate) use sealed::sealed_payload;

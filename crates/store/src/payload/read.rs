@@ -92,8 +92,8 @@ impl ObjectStream {
     ) -> Self {
         let left_bytes = parts
             .iter()
-            .map(|part| part.range.end - part.range.start)
-            .sum();
+            .map(|part| part.range.end.saturating_sub(part.range.start))
+            .fold(0_u64, u64::saturating_add);
         Self {
             blobs,
             payload,
@@ -248,7 +248,7 @@ impl ObjectStream {
         if !run.is_last && self.given.len() < GIVEN_MAX {
             self.given.push_back(whole);
         }
-        self.left_bytes -= piece.len() as u64;
+        self.left_bytes = self.left_bytes.saturating_sub(piece.len() as u64);
         Ok(piece)
     }
 

@@ -207,6 +207,13 @@ pub(crate) fn segment(payload: PayloadId, copy: u32, segment: u16) -> Vec<u8> {
     row
 }
 
+/// The payload and the copy that a row of [`PAYLOAD_PARTS`] belongs to.
+pub(crate) fn segment_of(row: &[u8]) -> Option<(PayloadId, u32)> {
+    let (payload, rest) = row.split_first_chunk::<16>()?;
+    let (copy, segment) = rest.split_first_chunk::<4>()?;
+    (segment.len() == 2).then_some((PayloadId(*payload), u32::from_be_bytes(*copy)))
+}
+
 /// The row of an upload.
 pub(crate) fn upload(bucket: &BucketName, key: &ObjectKey, upload: UploadId) -> Vec<u8> {
     let mut row = of_key(bucket, key.as_str());

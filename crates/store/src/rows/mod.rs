@@ -3,6 +3,8 @@
 //! A value is a format version byte, then postcard (<https://postcard.jamesmunns.com/wire-format>)
 //! of one of the structures here. See `docs/format/store-rows.md`.
 
+#[cfg(test)]
+mod examples;
 pub(crate) mod keys;
 mod value;
 

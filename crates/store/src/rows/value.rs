@@ -144,6 +144,18 @@ pub(crate) struct PayloadRow {
     pub(crate) holds_cold: u32,
 }
 
+impl PayloadRow {
+    /// The length of the plaintext. One that no payload can have stands for all that are longer.
+    pub(crate) fn plain_len_bytes(&self) -> u64 {
+        match &self.parts {
+            Parts::One(part) => part.plain_len_bytes,
+            Parts::Segments(indexes) => indexes
+                .iter()
+                .fold(0, |len, index| len.saturating_add(index.plain_len_bytes)),
+        }
+    }
+}
+
 /// The parts of a payload.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Parts {

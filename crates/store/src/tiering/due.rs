@@ -2,13 +2,14 @@
 
 use strongroom_environment::Timestamp;
 use strongroom_meta::{Batch, Scan, Table};
-use strongroom_seal::layout::sealed_len_bytes;
 
+use super::unless_damaged;
+use crate::payload::{sealed_payload, segments_of};
 use crate::rows::{ColdGarbageRow, decode, encode, keys};
 use crate::store::Inner;
 use crate::{
-    AgeCursor, AgedVersion, BucketName, ColdGarbage, ExpiredRestore, ObjectRef, PayloadId,
-    PendingArchive, StorageClass, Store, StoreError, TieredVersion, VersionName,
+    AgeCursor, AgedVersion, BucketName, ColdCopy, ColdGarbage, ExpiredRestore, ObjectRef,
+    PayloadId, PendingArchive, StorageClass, Store, StoreError, TieredVersion, VersionName,
 };
 
 /// How many rows one payload can have among the cold garbage; it has one as a rule.
@@ -36,6 +37,27 @@ impl Inner {
                 })
             })
             .collect()
+    }
+
+    /// What is to be archived of a version, if it is there and waits for it.
+    async fn pending_archive(
+        &self,
+        name: &VersionName,
+    ) -> Result<Option<PendingArchive>, StoreError> {
+        let Some(held) = self.held(name).await? else {
+            return Ok(None);
+        };
+        let Some(payload) = self.payload(held.content.payload).await? else {
+            return Ok(None);
+        };
+        let parts = segments_of(self, held.content.payload, &payload).await?;
+        let sealed = sealed_payload(held.content.payload, &parts)?;
+        Ok(Some(PendingArchive {
+            name: name.clone(),
+            class: held.content.class,
+            payload: held.content.payload,
+            sealed_len_bytes: sealed.len_bytes(),
+        }))
     }
 }
 
@@ -78,7 +100,8 @@ impl Store {
             let name = keys::aged(bucket, &row.key)
                 .ok_or_else(|| StoreError::damaged("a row of age has no version's name"))?;
             // A version that was deleted since the scan is not there any more.
-            if let Some((_, found)) = inner.find_named(&name).await? {
+            let found = inner.find_named(&name).await;
+            if let Some((_, found)) = unless_damaged(&name, found)? {
                 let version = found.row;
                 let content = version.content.as_ref();
                 let committed = i64::try_from(name.version.sequence()).unwrap_or(i64::MAX);
@@ -87,6 +110,7 @@ impl Store {
                     committed_day: Timestamp::from_micros(committed).day(),
                     created: version.created,
                     size_bytes: content.map(|content| content.size_bytes),
+                    payload: content.map(|content| content.payload),
                     class: content.map_or(StorageClass::Standard, |content| content.class),
                     noncurrent_since: version.noncurrent_since_micros.map(Timestamp::from_micros),
                     archive_pending: content.is_some_and(|content| content.archive_pending),
@@ -112,11 +136,21 @@ impl Store {
             },
             class: readable.content.class,
             restore: readable.content.restore,
+            payload: readable.content.payload,
             cold: inner
                 .payload(readable.content.payload)
                 .await?
                 .and_then(|payload| payload.cold),
         })
+    }
+
+    /// The cold copy of a payload, if it has one; there is none of a payload that is gone.
+    ///
+    /// # Errors
+    /// Those of the machine.
+    pub async fn cold_copy(&self, payload: PayloadId) -> Result<Option<ColdCopy>, StoreError> {
+        let row = self.inner.payload(payload).await?;
+        Ok(row.and_then(|row| row.cold))
     }
 
     /// Versions that were written as archived and whose bytes are not in the cold tier yet, by
@@ -131,24 +165,19 @@ impl Store {
     ) -> Result<Vec<PendingArchive>, StoreError> {
         let inner = &*self.inner;
         let mut pending = Vec::new();
-        for name in inner.waiting(keys::ARCHIVES, after, limit).await? {
-            let Some(held) = inner.held(&name).await? else {
-                continue;
+        let mut after = after.cloned();
+        // A page is full unless it is the last, although some that wait may be left out.
+        while pending.len() < limit {
+            let left = limit - pending.len();
+            let names = inner.waiting(keys::ARCHIVES, after.as_ref(), left).await?;
+            let Some(last) = names.last() else {
+                break;
             };
-            let Some(payload) = inner.payload(held.content.payload).await? else {
-                continue;
-            };
-            let parts = crate::payload::segments_of(inner, held.content.payload, &payload).await?;
-            let sealed_len = parts
-                .iter()
-                .map(|part| sealed_len_bytes(part.plain_len_bytes))
-                .sum::<Result<u64, _>>()
-                .map_err(|error| StoreError::damaged(error.to_string()))?;
-            pending.push(PendingArchive {
-                name,
-                class: held.content.class,
-                sealed_len_bytes: sealed_len,
-            });
+            after = Some(last.clone());
+            for name in names {
+                let archive = inner.pending_archive(&name).await;
+                pending.extend(unless_damaged(&name, archive)?);
+            }
         }
         Ok(pending)
     }

@@ -41,6 +41,22 @@ impl Held {
     }
 }
 
+/// What was found of a version, in a walk over many. One that is damaged is logged and left out, so
+/// that it keeps no other from being looked after.
+fn unless_damaged<T>(
+    name: &VersionName,
+    found: Result<Option<T>, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(StoreError::Damaged { what }) => {
+            tracing::error!(version = %name, what, "a version that is damaged is passed over");
+            metrics::counter!("strongroom_damaged_versions_passed_over_total").increment(1);
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
 /// The only part of a payload, for a version that holds its warm copy.
 fn whole_of(payload: &PayloadRow) -> Option<WholePart> {
     match &payload.parts {

@@ -3,7 +3,7 @@
 use strongroom_environment::Timestamp;
 use strongroom_keys::Caller;
 
-use super::whole_of;
+use super::{unless_damaged, whole_of};
 use crate::change::Change;
 use crate::multipart::close::put_segments;
 use crate::payload::{WarmCopy, sealed_payload, segments_of};
@@ -105,20 +105,35 @@ impl Store {
                     Begun::Started
                 }
             };
-            held.rewrite(&mut change, &name, after.clone());
+            // What is told of the restore is read before the commit: after it, nothing may fail any
+            // more.
+            let open = match begun {
+                Begun::AlreadyRestored(_) => None,
+                Begun::Started | Begun::Upgraded => {
+                    match change.payload_if_there(after.payload).await?.cloned() {
+                        Some(payload) => {
+                            let payload = PayloadRow {
+                                is_warm: payload.is_warm && payload.holds_warm > 0,
+                                ..payload
+                            };
+                            inner.open_restore(&name, &after, payload).await?
+                        }
+                        None => {
+                            change.misfit = Some(format!("payload {} is gone", after.payload));
+                            None
+                        }
+                    }
+                }
+            };
+            held.rewrite(&mut change, &name, after);
             if !attempts.commit(change).await? {
                 continue;
             }
-            if let Begun::AlreadyRestored(until) = begun {
-                return Ok(RestoreBegun::AlreadyRestored { until });
-            }
-            let open = inner
-                .open_restore(&name, &after)
-                .await?
-                .ok_or(StoreError::NoSuchVersion)?;
-            return Ok(match begun {
-                Begun::Upgraded => RestoreBegun::Upgraded(open),
-                _ => RestoreBegun::Started(open),
+            return Ok(match (begun, open) {
+                (Begun::AlreadyRestored(until), _) => RestoreBegun::AlreadyRestored { until },
+                (Begun::Upgraded, Some(open)) => RestoreBegun::Upgraded(open),
+                (Begun::Started, Some(open)) => RestoreBegun::Started(open),
+                (_, None) => return Err(StoreError::NoSuchVersion),
             });
         }
     }
@@ -134,11 +149,18 @@ impl Store {
     ) -> Result<Vec<OpenRestore>, StoreError> {
         let inner = &*self.inner;
         let mut restores = Vec::new();
-        for name in inner.waiting(keys::RESTORES, after, limit).await? {
-            if let Some(held) = inner.held(&name).await?
-                && let Some(open) = inner.open_restore(&name, &held.content).await?
-            {
-                restores.push(open);
+        let mut after = after.cloned();
+        // A page is full unless it is the last, although some that wait may be left out.
+        while restores.len() < limit {
+            let left = limit - restores.len();
+            let names = inner.waiting(keys::RESTORES, after.as_ref(), left).await?;
+            let Some(last) = names.last() else {
+                break;
+            };
+            after = Some(last.clone());
+            for name in names {
+                let open = inner.open_restore_of(&name).await;
+                restores.extend(unless_damaged(&name, open)?);
             }
         }
         Ok(restores)
@@ -252,10 +274,22 @@ enum Begun {
 }
 
 impl Inner {
+    /// The restore of a version, if it is there and one is under way.
+    async fn open_restore_of(&self, name: &VersionName) -> Result<Option<OpenRestore>, StoreError> {
+        let Some(held) = self.held(name).await? else {
+            return Ok(None);
+        };
+        match self.payload(held.content.payload).await? {
+            Some(payload) => self.open_restore(name, &held.content, payload).await,
+            None => Ok(None),
+        }
+    }
+
     async fn open_restore(
         &self,
         name: &VersionName,
         content: &Content,
+        payload: PayloadRow,
     ) -> Result<Option<OpenRestore>, StoreError> {
         let Some(RestoreState::InProgress {
             requested,
@@ -263,9 +297,6 @@ impl Inner {
             tier,
         }) = content.restore
         else {
-            return Ok(None);
-        };
-        let Some(payload) = self.payload(content.payload).await? else {
             return Ok(None);
         };
         let parts = segments_of(self, content.payload, &payload).await?;
@@ -321,7 +352,7 @@ impl Inner {
             after.whole = whole_of(payload);
             if let Some((copy, parts)) = segments {
                 let stale = GarbageBlobs::Copy {
-                    copy: copy - 1,
+                    copy: copy.wrapping_sub(1),
                     segments: segment_count(payload),
                 };
                 put_segments(&mut change, id, copy, &parts);
@@ -350,7 +381,9 @@ fn put_warm(
     parts: Vec<Part>,
 ) -> Option<(u32, Vec<Part>)> {
     payload.is_warm = true;
-    payload.copy += 1;
+    // A number that wraps around meets no segments of the copy it belonged to first: those were
+    // deleted long before.
+    payload.copy = payload.copy.wrapping_add(1);
     let parts: Vec<Part> = parts
         .into_iter()
         .zip(&warm.blobs)

@@ -13,10 +13,10 @@ use strongroom_store::{
 
 use crate::world::{World, body, by_customer, by_kms, caller, customer_key, key, pattern};
 
-const PART: usize = 5 << 20;
+pub(crate) const PART: usize = 5 << 20;
 
 impl World {
-    async fn begin(&self, name: &str, protection: Option<Protection>) -> UploadRef {
+    pub(crate) async fn begin(&self, name: &str, protection: Option<Protection>) -> UploadRef {
         self.begin_with(name, protection, None, None).await
     }
 
@@ -47,7 +47,7 @@ impl World {
         }
     }
 
-    async fn try_part(
+    pub(crate) async fn try_part(
         &self,
         upload: &UploadRef,
         part: i64,
@@ -64,7 +64,7 @@ impl World {
         self.store.upload_part(request, &caller()).await
     }
 
-    async fn part(&self, upload: &UploadRef, part: i64, bytes: &[u8]) -> ETag {
+    pub(crate) async fn part(&self, upload: &UploadRef, part: i64, bytes: &[u8]) -> ETag {
         let bytes = Bytes::copy_from_slice(bytes);
         let uploaded = self.try_part(upload, part, bytes, None).await;
         uploaded.expect("a part").etag
@@ -75,7 +75,7 @@ fn number(part: i64) -> PartNumber {
     PartNumber::new(part).expect("a part's number")
 }
 
-fn completion(upload: &UploadRef, parts: &[(i64, ETag)]) -> CompleteUpload {
+pub(crate) fn completion(upload: &UploadRef, parts: &[(i64, ETag)]) -> CompleteUpload {
     CompleteUpload {
         upload: upload.clone(),
         parts: parts
@@ -236,7 +236,7 @@ async fn a_completion_names_parts_as_they_were_uploaded_in_order_and_large_enoug
     ));
     let wrong_size = CompleteUpload {
         size_bytes: Some(1),
-        ..completion(&upload, &[(1, one), (3, three)])
+        ..completion(upload, &[(1, one), (3, three)])
     };
     assert!(matches!(
         world.store.complete_upload(wrong_size, &caller()).await,
@@ -250,7 +250,7 @@ async fn a_completion_names_parts_as_they_were_uploaded_in_order_and_large_enoug
         Err(StoreError::NoSuchKey { .. })
     ));
 
-    let request = completion(&upload, &[(1, one), (4, four)]);
+    let request = completion(upload, &[(1, one), (4, four)]);
     let written = world
         .store
         .complete_upload(request.clone(), &caller())
@@ -269,11 +269,11 @@ async fn a_completion_names_parts_as_they_were_uploaded_in_order_and_large_enoug
         written
     );
     assert!(matches!(
-        world.store.abort_upload(&upload, &caller()).await,
+        world.store.abort_upload(upload, &caller()).await,
         Err(StoreError::NoSuchUpload)
     ));
     assert!(matches!(
-        world.try_part(&upload, 1, Bytes::new(), None).await,
+        world.try_part(upload, 1, Bytes::new(), None).await,
         Err(StoreError::NoSuchUpload)
     ));
     world.assert_nothing_is_left_behind().await;

@@ -1,12 +1,13 @@
 //! A store on seams in memory that fail when told to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use strongroom_audit::MemoryLog;
 use strongroom_blobs::{Faulty as FaultyBlobs, MemoryBlobs};
-use strongroom_environment::{SimulatedClock, SystemEntropy, Timestamp};
+use strongroom_environment::{Clock, SimulatedClock, SystemEntropy, Timestamp};
 use strongroom_keys::{
     CustomerKey, EncryptionContext, KeyLimits, KeyReference, KeyService, KeysConfig, Protection,
     ensure_token_keys,
@@ -14,9 +15,11 @@ use strongroom_keys::{
 use strongroom_meta::{Faulty as FaultyMeta, MemoryStore};
 use strongroom_pkcs11::MemoryToken;
 use strongroom_store::{
-    Body, BodyChecks, BodyStream, BucketName, Caller, CreateBucket, DeleteRequest, Deleted,
-    ListObjects, ListVersions, ListedVersion, ObjectKey, ObjectMetadata, ObjectRef, PutRequest,
-    ReadConditions, ReadRequest, Span, StorageClass, Store, StoreError, StoreSeams,
+    Body, BodyChecks, BodyStream, BucketName, Caller, ColdCopy, ColdLocator, CopyRequest,
+    CopySource, CreateBucket, DeleteRequest, Deleted, ListObjects, ListVersions, ListedVersion,
+    MetadataDirective, ObjectKey, ObjectMetadata, ObjectRef, PutRequest, ReadConditions,
+    ReadRequest, RestoreBegun, RestoreChange, RestoreRequest, RetrievalTier, ShownVersion, Span,
+    StorageClass, Store, StoreError, StoreSeams, TransitionCommit, TransitionStep, VersionName,
     VersionSelector, WriteConditions, Written,
 };
 
@@ -32,6 +35,8 @@ pub(crate) struct World {
     pub(crate) keys: KeyService,
     pub(crate) store: Store,
     pub(crate) bucket: BucketName,
+    /// What stands for the cold tier: sealed bytes by locator.
+    pub(crate) cold: parking_lot::Mutex<BTreeMap<ColdLocator, Bytes>>,
 }
 
 impl World {
@@ -55,6 +60,7 @@ impl World {
             keys,
             store,
             bucket,
+            cold: parking_lot::Mutex::default(),
         };
         world.create_bucket("bucket").await;
         world
@@ -174,6 +180,104 @@ impl World {
         self.store.delete(request, &caller()).await
     }
 
+    /// A copy within the bucket, to the class STANDARD under the bucket's own protection.
+    pub(crate) fn copy_request(&self, from: &str, to: &str) -> CopyRequest {
+        CopyRequest {
+            source: CopySource {
+                object: self.object(from, VersionSelector::Current),
+                conditions: ReadConditions::default(),
+                customer_key: None,
+            },
+            bucket: self.bucket.clone(),
+            key: key(to),
+            metadata: MetadataDirective::Copy,
+            class: StorageClass::Standard,
+            class_named: false,
+            protection: None,
+            checksum: None,
+            conditions: WriteConditions::default(),
+        }
+    }
+
+    /// The current version of an object by its full name.
+    pub(crate) async fn version_name(&self, name: &str) -> VersionName {
+        let object = self.object(name, VersionSelector::Current);
+        self.store.tiered(&object).await.expect("it is there").name
+    }
+
+    /// Brings a version to an archived class, as the lifecycle does: the sealed bytes are read, and
+    /// the transition is committed when they are kept.
+    pub(crate) async fn archive(
+        &self,
+        name: &VersionName,
+        class: StorageClass,
+    ) -> Result<TransitionCommit, StoreError> {
+        let cold = match self.store.begin_transition(name, class).await? {
+            TransitionStep::Submit(payload) => {
+                let sealed = self.store.read_sealed(payload.payload).await?;
+                let sealed: Vec<Bytes> = sealed.try_collect().await?;
+                let sealed = Bytes::from(sealed.concat());
+                assert_eq!(sealed.len() as u64, payload.len_bytes());
+                let mut cold = self.cold.lock();
+                let locator = ColdLocator(format!("archive {}", cold.len()).into_bytes());
+                cold.insert(locator.clone(), sealed);
+                ColdCopy { class, locator }
+            }
+            TransitionStep::Share(cold) => cold,
+            TransitionStep::Done => return Ok(TransitionCommit::Done),
+            TransitionStep::Superseded => return Ok(TransitionCommit::Superseded),
+        };
+        self.store.commit_transition(name, cold).await
+    }
+
+    pub(crate) async fn begin_restore(
+        &self,
+        name: &str,
+        days: u32,
+        tier: RetrievalTier,
+    ) -> Result<RestoreBegun, StoreError> {
+        let request = RestoreRequest {
+            object: self.object(name, VersionSelector::Current),
+            days,
+            tier,
+            until_if_restored: self.days_from_now(days),
+        };
+        self.store.begin_restore(request, &caller()).await
+    }
+
+    pub(crate) fn days_from_now(&self, days: u32) -> Timestamp {
+        self.clock.now() + std::time::Duration::from_secs(u64::from(days) * 86_400)
+    }
+
+    /// Completes every restore under way, as the lifecycle does.
+    pub(crate) async fn complete_restores(&self) -> Result<Vec<RestoreChange>, StoreError> {
+        let mut changes = Vec::new();
+        for open in self.store.open_restores(None, 100).await? {
+            let warm = if open.has_warm_copy {
+                None
+            } else {
+                let locator = open.cold.expect("it is in the cold tier").locator;
+                let sealed = self.cold.lock()[&locator].clone();
+                let sealed = in_pieces(sealed, 100_000);
+                let payload = open.payload.payload;
+                Some(self.store.write_warm_copy(payload, sealed).await?)
+            };
+            let until = self.days_from_now(open.days);
+            let change = self.store.complete_restore(&open.name, warm, until).await;
+            changes.push(change?);
+        }
+        Ok(changes)
+    }
+
+    /// Expires every restored copy whose time is over.
+    pub(crate) async fn expire_restores(&self) -> Result<usize, StoreError> {
+        let expired = self.store.expired_restores(self.clock.now(), 100).await?;
+        for copy in &expired {
+            self.store.expire_restore(copy).await?;
+        }
+        Ok(expired.len())
+    }
+
     pub(crate) fn list_all(&self) -> ListObjects {
         ListObjects {
             bucket: self.bucket.clone(),
@@ -225,8 +329,8 @@ impl World {
     pub(crate) async fn assert_nothing_is_left_behind(&self) {
         for version in self.versions().await {
             let selector = match version.version {
-                strongroom_store::ShownVersion::Null => VersionSelector::Null,
-                strongroom_store::ShownVersion::Id(id) => VersionSelector::Id(id),
+                ShownVersion::Null => VersionSelector::Null,
+                ShownVersion::Id(id) => VersionSelector::Id(id),
             };
             self.delete(version.key.as_str(), selector)
                 .await

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use strongroom_audit::{Log, verify, verify_tlog_proof};
 
 use super::output;
 use crate::data_dir;
+use crate::failure::{Advise as _, advised};
 use crate::remote::RemoteArguments;
 
 /// How many entries are read at a time.
@@ -35,6 +36,14 @@ pub(crate) enum AuditCommand {
         #[arg(long, default_value_t = 0)]
         from: u64,
     },
+    /// Print one entry exactly as it stands on the log, to be checked against its proof.
+    Entry {
+        /// The directory of the log.
+        #[arg(long, default_value = "./strongroom-data/audit")]
+        directory: PathBuf,
+        /// The place of the entry in the log, counted from 0.
+        index: u64,
+    },
     /// Fetch the proof that an entry is under the signed checkpoint, as a C2SP tlog-proof.
     Proof {
         #[command(flatten)]
@@ -60,13 +69,16 @@ pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Resu
             directory,
             verifier_key,
         } => {
+            check_directory(&directory)?;
             let key = read_verifier_key(&directory, verifier_key)?;
-            let verified = verify::verify_dir(&directory, &key).with_context(|| {
-                format!(
-                    "the log in {} does not hold; keep it as it is and compare it with a copy",
-                    directory.display()
-                )
-            })?;
+            let checking = output::progress("checking the log");
+            let verified = verify::verify_dir(&directory, &key)
+                .with_context(|| format!("the log in {} does not hold", directory.display()))
+                .advise(
+                    "keep it as it is, and compare it with a copy or with a checkpoint that \
+                     somebody kept",
+                )?;
+            drop(checking);
             let root = verified.root.to_string();
             let whole = json!({
                 "entries": verified.size,
@@ -85,16 +97,41 @@ pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Resu
                 "{} entries hold under the signed checkpoint with root {root}",
                 verified.size
             ));
-            output::lines(json_asked, &whole, &lines);
+            output::lines(json_asked, &whole, &lines)?;
         }
         AuditCommand::Events { directory, from } => events(&directory, from, json_asked)?,
+        AuditCommand::Entry { directory, index } => {
+            check_directory(&directory)?;
+            let entry = Log::reader(&directory)
+                .entries(index..index.saturating_add(1))?
+                .pop()
+                .ok_or_else(|| {
+                    advised(
+                        anyhow!("the log in {} has no entry {index}", directory.display()),
+                        "`strongroom audit events` shows which there are",
+                    )
+                })?;
+            let text = String::from_utf8_lossy(&entry);
+            if json_asked {
+                output::line(format_args!(
+                    "{:#}",
+                    json!({ "index": index, "entry": text })
+                ))?;
+            } else {
+                output::text(&text)?;
+            }
+        }
         AuditCommand::Proof { remote, index } => {
             let proof = remote
                 .connect()?
                 .get(&format!("/v1/audit/proofs/{index}"))
                 .await?;
-            let text = proof["proof"].as_str().unwrap_or_default().to_owned();
-            output::lines(json_asked, &proof, &[text]);
+            // Exactly as it is: with a further newline it would not be a proof any more.
+            if json_asked {
+                output::line(format_args!("{proof:#}"))?;
+            } else {
+                output::text(proof["proof"].as_str().unwrap_or_default())?;
+            }
         }
         AuditCommand::CheckProof {
             proof,
@@ -106,22 +143,24 @@ pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Resu
             let bytes = std::fs::read(&entry)
                 .with_context(|| format!("cannot read {}", entry.display()))?;
             let key = text_or_file(&verifier_key);
-            let proven =
-                verify_tlog_proof(&text, &bytes, key.trim()).context("the entry is not proven")?;
+            let proven = verify_tlog_proof(&text, &bytes, key.trim())
+                .context("the entry is not proven")
+                .advise(
+                    "give the entry as it stands on the log, byte for byte, its own proof and \
+                         the verifier key of the log",
+                )?;
             output::lines(
                 json_asked,
                 &json!({ "index": proven.index.0 }),
                 &[format!("the entry is number {} of the log", proven.index)],
-            );
+            )?;
         }
     }
     Ok(())
 }
 
 fn events(directory: &Path, from: u64, json_asked: bool) -> anyhow::Result<()> {
-    if !directory.is_dir() {
-        bail!("{} is not the directory of a log", directory.display());
-    }
+    check_directory(directory)?;
     let reader = Log::reader(directory);
     let size = reader.size()?.max(reader.published_size()?);
     let mut array = Vec::new();
@@ -135,15 +174,25 @@ fn events(directory: &Path, from: u64, json_asked: bool) -> anyhow::Result<()> {
             if json_asked {
                 array.push(event);
             } else {
-                println!("{event}");
+                output::line(event)?;
             }
         }
         at = until;
     }
     if json_asked {
-        println!("{:#}", Value::Array(array));
+        output::line(format_args!("{:#}", Value::Array(array)))?;
     }
     Ok(())
+}
+
+fn check_directory(directory: &Path) -> anyhow::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    Err(advised(
+        anyhow!("{} is not the directory of a log", directory.display()),
+        "name it with --directory; it is `audit` in the data directory of a daemon, or a copy of that",
+    ))
 }
 
 fn read_verifier_key(directory: &Path, given: Option<String>) -> anyhow::Result<String> {
@@ -160,10 +209,10 @@ fn read_verifier_key(directory: &Path, given: Option<String>) -> anyhow::Result<
             return Ok(text.trim().to_owned());
         }
     }
-    bail!(
-        "there is no verifier key at {}; give it with --verifier-key",
-        beside.display()
-    )
+    Err(advised(
+        anyhow!("there is no verifier key at {}", beside.display()),
+        "give the one that was handed over, with --verifier-key",
+    ))
 }
 
 /// What the file says when the text names one, and the text itself otherwise.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::output;
 use crate::config::{Config, SETTINGS};
 
 #[derive(Subcommand)]
@@ -21,7 +22,7 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check { file } => {
             Config::load(&file)?;
-            println!("{} is valid", file.display());
+            output::line(format_args!("{} is valid", file.display()))?;
         }
         ConfigCommand::Reference => {
             for setting in SETTINGS {
@@ -30,8 +31,12 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<()> {
                     (None, true) => "required".to_owned(),
                     (None, false) => "no default".to_owned(),
                 };
-                println!("{}\n    {default}; {}", setting.name, setting.variable());
-                println!("    {}", setting.meaning);
+                output::line(format_args!(
+                    "{}\n    {default}; {}\n    {}",
+                    setting.name,
+                    setting.variable(),
+                    setting.meaning
+                ))?;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
@@ -14,8 +14,10 @@ use strongroom_keys::{AliasName, Caller, KeyReference, KeyService};
 use strongroom_pkcs11::init_token;
 use zeroize::Zeroizing;
 
+use super::output;
 use crate::config::{Config, LogSettings, TokenSettings};
 use crate::daemon::{self, Daemon, Scope, Start};
+use crate::failure::{Advise as _, advised};
 use crate::{data_dir, logging};
 
 /// Where Debian, Fedora, Arch and Homebrew put SoftHSM.
@@ -79,10 +81,13 @@ pub(super) fn run(arguments: DevArguments) -> anyhow::Result<()> {
 async fn serve(arguments: &DevArguments) -> anyhow::Result<()> {
     for address in [arguments.s3, arguments.api] {
         if !address.ip().is_loopback() {
-            bail!(
-                "`strongroom dev` accepts customer keys over plain HTTP, so it listens on loopback \
-                 only, not on {address}; use `strongroom serve` with certificates"
-            );
+            return Err(advised(
+                anyhow!(
+                    "`strongroom dev` accepts customer keys over plain HTTP, so it listens on \
+                     loopback only, not on {address}"
+                ),
+                "listen on 127.0.0.1, or use `strongroom serve` with certificates",
+            ));
         }
     }
     let config = configuration(arguments)?;
@@ -119,10 +124,12 @@ pub(super) fn token_settings(
             .find(|path| path.exists())
     }) {
         Some(module) => module,
-        None => bail!(
-            "SoftHSM is not found; install it (`apt-get install softhsm2`) or name its module \
-             with --token-module"
-        ),
+        None => {
+            return Err(advised(
+                anyhow!("SoftHSM is not found"),
+                "install it (`apt-get install softhsm2`), or name its module with --token-module",
+            ));
+        }
     };
     let directory = data.join(data_dir::TOKEN);
     let configuration = std::path::absolute(directory.join("softhsm2.conf"))?;
@@ -225,7 +232,8 @@ fn clock(
         Ok(text) => Timestamp::from_micros(
             text.trim()
                 .parse()
-                .with_context(|| format!("{} does not hold a date", path.display()))?,
+                .with_context(|| format!("{} does not hold a date", path.display()))
+                .advise("put the microseconds since 1970 back, or remove the file to begin now")?,
         ),
         Err(_) => SystemClock::new().now(),
     };
@@ -291,17 +299,19 @@ async fn announce(
         "default_kms_key_id": default_key,
     }))?);
     data_dir::write_private(&client_file, &ready)?;
-    println!("Strongroom serves from {}", arguments.data.display());
-    println!("  S3        {}", daemon.s3_url.as_deref().unwrap_or("-"));
-    println!("  HTTP API  {}", daemon.api_url);
-    println!(
-        "  credentials and addresses are in {}",
+    let mut told = format!(
+        "Strongroom serves from {}\n  S3        {}\n  HTTP API  {}\n  credentials and addresses \
+         are in {}\n  customer keys (SSE-C) are accepted over plain HTTP, because this is loopback",
+        arguments.data.display(),
+        daemon.s3_url.as_deref().unwrap_or("-"),
+        daemon.api_url,
         client_file.display()
     );
-    println!("  customer keys (SSE-C) are accepted over plain HTTP, because this is loopback");
     if !strongroom_seal::SEALS {
-        println!("  THIS BUILD SEALS NOTHING. It exists for benchmarks.");
+        told.push_str("\n  THIS BUILD SEALS NOTHING. It exists for benchmarks.");
     }
+    // Where nobody reads it, the daemon serves all the same.
+    let _ = output::line(told);
     Ok(ready)
 }
 

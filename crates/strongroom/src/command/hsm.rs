@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::anyhow;
 use clap::Subcommand;
 use strongroom_pkcs11::conformance;
 
 use super::output;
 use crate::config::Config;
 use crate::daemon;
+use crate::failure::advised;
 
 #[derive(Subcommand)]
 pub(crate) enum HsmCommand {
@@ -30,10 +31,16 @@ pub(super) async fn run(command: HsmCommand, json: bool) -> anyhow::Result<()> {
         Some(path) => Config::load(&path)?.token,
         None => super::dev::token_settings(&data, None)?,
     };
-    let report = conformance::run(&daemon::hsm_config(&token)?).await?;
-    output::lines(json, &serde_json::to_value(&report)?, &[report.to_string()]);
+    let config = daemon::hsm_config(&token)?;
+    let testing = output::progress("testing the token");
+    let report = conformance::run(&config).await?;
+    drop(testing);
+    output::lines(json, &serde_json::to_value(&report)?, &[report.to_string()])?;
     if !report.passed {
-        bail!("the token fails a required check and will be refused; see the report above");
+        return Err(advised(
+            anyhow!("the token fails a required check and will be refused"),
+            "see the failed checks above; hsm/README.md says what is asked of a token",
+        ));
     }
     Ok(())
 }

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 use strongroom_pkcs11::init_token;
 
+use super::output;
 use crate::config::Config;
 use crate::{daemon, data_dir};
 
@@ -28,48 +29,52 @@ pub(super) async fn run(arguments: InitArguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
     data_dir::make(&config.data_dir)?;
     if config.admin_token_file.exists() {
-        println!(
+        output::line(format_args!(
             "the administrator's token in {} is kept",
             config.admin_token_file.display()
-        );
+        ))?;
     } else {
         data_dir::write_private(
             &config.admin_token_file,
             daemon::new_bearer_token().as_bytes(),
         )?;
-        println!(
+        output::line(format_args!(
             "the administrator's token is in {}",
             config.admin_token_file.display()
-        );
+        ))?;
     }
     if let (true, Some(path)) = (arguments.blank_token, &arguments.so_pin_file) {
         let so_pin = SecretString::from(data_dir::read_secret(path)?.as_str());
         let identity = init_token(&daemon::hsm_config(&config.token)?, &so_pin).await?;
-        println!(
+        output::line(format_args!(
             "the token {} with serial number {} is initialised",
             identity.label, identity.serial
-        );
+        ))?;
     }
     // Opening everything once makes the keys on the token and the first rows, and shows now
     // rather than later what does not work.
     let clock = std::sync::Arc::new(strongroom_environment::SystemClock::new());
-    let service = daemon::KeyDaemon::start(&config, clock)
-        .await
-        .context("the key service does not start")?;
+    let service = daemon::KeyDaemon::start(&config, clock).await?;
     if service.users().list(None, 1).await?.items.is_empty() {
         let made = service.make_first_user().await?;
-        println!("access key id      {}", made.user.access_key_id);
-        println!("secret access key  {}", made.secret.expose_secret());
-        println!("the secret is printed once; keep it");
+        output::line(format_args!(
+            "access key id      {}",
+            made.user.access_key_id
+        ))?;
+        output::line(format_args!(
+            "secret access key  {}",
+            made.secret.expose_secret()
+        ))?;
+        output::line("the secret is printed once; keep it")?;
     }
     let verifier = config.data_dir.join(data_dir::VERIFIER_KEY);
     if !verifier.exists() {
         bail!("the verifier key of the audit log was not written");
     }
-    println!(
+    output::line(format_args!(
         "hand {} to the auditor: it verifies the audit log",
         verifier.display()
-    );
+    ))?;
     service.close().await;
     Ok(())
 }

@@ -75,19 +75,18 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
             &changed,
             std::slice::from_ref(&changed),
             &columns,
-        );
-        anyhow::Ok(())
+        )
     };
     match asked.what {
         KeysCommand::List => {
             let keys = remote.all("/v1/keys", "keys").await?;
-            output::rows(json_asked, &json!({ "keys": keys }), &keys, &columns);
+            output::rows(json_asked, &json!({ "keys": keys }), &keys, &columns)?;
         }
         KeysCommand::Create { description } => {
             let made = remote
                 .post("/v1/keys", json!({ "description": description }))
                 .await?;
-            output::rows(json_asked, &made, std::slice::from_ref(&made), &columns);
+            output::rows(json_asked, &made, std::slice::from_ref(&made), &columns)?;
         }
         KeysCommand::Enable { key } => change(&key, "enable", json!({})).await?,
         KeysCommand::Disable { key } => change(&key, "disable", json!({})).await?,
@@ -112,7 +111,7 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
                     ("ROTATION", "rotation"),
                     ("DESTROYED", "destroyed"),
                 ],
-            );
+            )?;
         }
         KeysCommand::Versions { key } => {
             // A fingerprint is 64 hexadecimal digits; no name of a KMS key looks like that.
@@ -134,7 +133,7 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
                     ("CLASS", "storage_class"),
                     ("BYTES", "size_bytes"),
                 ],
-            );
+            )?;
         }
     }
     Ok(())

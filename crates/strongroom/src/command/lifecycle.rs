@@ -20,14 +20,16 @@ pub(super) async fn run(
     let remote = asked.remote.connect()?;
     match asked.what {
         LifecycleCommand::Run => {
+            let running = output::progress("doing what is due");
             let report = remote.post("/v1/lifecycle/run", json!({})).await?;
+            drop(running);
             let lines: Vec<String> = report
                 .as_object()
                 .into_iter()
                 .flatten()
                 .map(|(what, count)| format!("{:<28} {count}", what.replace('_', " ")))
                 .collect();
-            output::lines(json_asked, &report, &lines);
+            output::lines(json_asked, &report, &lines)?;
         }
         LifecycleCommand::Jobs => {
             let jobs = remote.get("/v1/lifecycle/jobs").await?;
@@ -37,14 +39,16 @@ pub(super) async fn run(
                 &jobs,
                 &rows,
                 &[
-                    ("KIND", "kind"),
                     ("BUCKET", "bucket"),
                     ("KEY", "key"),
                     ("VERSION", "version_id"),
                     ("CLASS", "storage_class"),
+                    ("ORIGIN", "origin"),
                     ("DUE", "due"),
+                    ("FAILURES", "failures"),
+                    ("LAST ERROR", "last_error"),
                 ],
-            );
+            )?;
         }
     }
     Ok(())

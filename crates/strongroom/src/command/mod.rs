@@ -2,11 +2,6 @@
 //!
 //! Exit status: 0 done; 1 refused or failed, with one line of cause and one of what to do;
 //! 2 usage.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the command line"
-)]
 
 mod audit;
 mod config;
@@ -25,6 +20,7 @@ mod user;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::failure::advised;
 use crate::remote::RemoteArguments;
 
 /// An S3-compatible object store in which every byte is encrypted, the keys stay in your HSM,
@@ -68,9 +64,15 @@ enum Command {
     /// Tokens: the conformance test.
     #[command(subcommand)]
     Hsm(hsm::HsmCommand),
-    /// Check the rows of a stopped store against each other and against the stored bytes.
+    /// Check the rows of a stopped store against each other, and that the stored bytes are there.
+    ///
+    /// No key is used, so bytes that were changed in place are not noticed here; a read of the
+    /// object notices, because every chunk is authenticated.
     Fsck(fsck::FsckArguments),
-    /// Check that the stored bytes of every object of a running daemon are there and whole.
+    /// Check that the stored bytes of every object of a running daemon are there, none missing.
+    ///
+    /// No key is used, so bytes that were changed in place are not noticed here; a read of the
+    /// object notices, because every chunk is authenticated.
     Scrub(RemoteArguments),
     /// Print a completion script for a shell.
     Completions {
@@ -92,10 +94,12 @@ struct WithRemote<C: Subcommand> {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let json = arguments.json;
     if !strongroom_seal::SEALS && !matches!(arguments.command, Command::Dev(_)) {
-        anyhow::bail!(
-            "this build seals nothing and exists for benchmarks; it knows `strongroom dev` only\n\
-             build with `cargo build --release`"
-        );
+        return Err(advised(
+            anyhow::anyhow!(
+                "this build seals nothing and exists for benchmarks; it knows `strongroom dev` only"
+            ),
+            "build with `cargo build --release`",
+        ));
     }
     match arguments.command {
         Command::Dev(arguments) => dev::run(arguments),
@@ -113,13 +117,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Fsck(arguments) => client(fsck::run(arguments, json)),
         Command::Scrub(remote) => client(fsck::scrub(remote, json)),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "strongroom",
-                &mut std::io::stdout(),
-            );
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "strongroom", &mut script);
+            output::text(&String::from_utf8_lossy(&script))
         }
     }
 }
@@ -130,14 +130,6 @@ fn client(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> 
         .enable_all()
         .build()?
         .block_on(work)
-}
-
-/// Prints why a command failed: the cause first, then what is behind it.
-pub(crate) fn complain(error: &anyhow::Error) {
-    eprintln!("strongroom: {error}");
-    for cause in error.chain().skip(1) {
-        eprintln!("  because: {cause}");
-    }
 }
 
 fn version() -> &'static str {

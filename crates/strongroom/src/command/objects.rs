@@ -83,7 +83,7 @@ pub(super) async fn run(asked: WithRemote<ObjectsCommand>, json_asked: bool) -> 
                     ("CLASS", "storage_class"),
                     ("MODIFIED", "modified"),
                 ],
-            );
+            )?;
         }
         ObjectsCommand::Archive { object, class } => {
             let body =
@@ -93,7 +93,7 @@ pub(super) async fn run(asked: WithRemote<ObjectsCommand>, json_asked: bool) -> 
                 json_asked,
                 &done,
                 &["the object is being archived".to_owned()],
-            );
+            )?;
         }
         ObjectsCommand::Restore { object, days, tier } => {
             let body = json!({
@@ -101,7 +101,7 @@ pub(super) async fn run(asked: WithRemote<ObjectsCommand>, json_asked: bool) -> 
             });
             let done = remote.post("/v1/restores", body).await?;
             let state = done["state"].as_str().unwrap_or_default().to_owned();
-            output::lines(json_asked, &done, &[state]);
+            output::lines(json_asked, &done, &[state])?;
         }
     }
     Ok(())

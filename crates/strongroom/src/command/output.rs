@@ -1,26 +1,77 @@
 //! How commands print what they found: a table for people, JSON for programs.
 
+use std::fmt;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
+
+use crate::failure::OutputClosed;
+
+/// Prints text as it is.
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(OutputClosed.into()),
+        written => Ok(written?),
+    }
+}
+
+/// Prints a line.
+pub(crate) fn line(line: impl fmt::Display) -> anyhow::Result<()> {
+    text(&format!("{line}\n"))
+}
+
+/// Shows on a terminal that something long goes on, until it is dropped; elsewhere nothing is
+/// shown. What is counted is up to the caller, through [`ProgressBar::inc`].
+pub(crate) fn progress(doing: &'static str) -> Progress {
+    let bar = ProgressBar::new_spinner().with_message(doing);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {pos}  {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(120));
+    Progress(bar)
+}
+
+/// What [`progress`] shows.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// Counts what was done since the last time.
+    pub(crate) fn done(&self, more: u64) {
+        self.0.inc(more);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
 
 /// Prints JSON for programs, or a table with these columns for people.
 ///
 /// A column is a heading and the member of each row that stands under it; a dot goes down.
-pub(crate) fn rows(json: bool, whole: &Value, rows: &[Value], columns: &[(&str, &str)]) {
+pub(crate) fn rows(
+    json: bool,
+    whole: &Value,
+    rows: &[Value],
+    columns: &[(&str, &str)],
+) -> anyhow::Result<()> {
     if json {
-        println!("{whole:#}");
+        line(format!("{whole:#}"))
     } else {
-        print!("{}", table(rows, columns));
+        text(&table(rows, columns))
     }
 }
 
 /// Prints JSON for programs, or the lines for people.
-pub(crate) fn lines(json: bool, whole: &Value, lines: &[String]) {
+pub(crate) fn lines(json: bool, whole: &Value, lines: &[String]) -> anyhow::Result<()> {
     if json {
-        println!("{whole:#}");
+        line(format!("{whole:#}"))
     } else {
-        for line in lines {
-            println!("{line}");
-        }
+        lines.iter().try_for_each(line)
     }
 }
 

@@ -62,22 +62,21 @@ pub(super) async fn run(asked: WithRemote<UserCommand>, json_asked: bool) -> any
                 format!("access key id      {}", text(&made["access_key_id"])),
                 format!("secret access key  {}", text(&made["secret_access_key"])),
             ];
-            output::lines(json_asked, &made, &lines);
+            output::lines(json_asked, &made, &lines)?;
         }
         UserCommand::List => {
-            let users = remote.get("/v1/users").await?;
-            let rows = users["users"].as_array().cloned().unwrap_or_default();
+            let users = remote.all("/v1/users", "users").await?;
             output::rows(
                 json_asked,
+                &json!({ "users": users }),
                 &users,
-                &rows,
                 &[
                     ("ACCESS KEY ID", "access_key_id"),
                     ("NAME", "name"),
                     ("ROLE", "role"),
                     ("ENABLED", "enabled"),
                 ],
-            );
+            )?;
         }
         UserCommand::Disable { access_key_id } => {
             let path = format!("/v1/users/{}/disable", path_segment(&access_key_id));

@@ -12,6 +12,8 @@ pub(crate) use read::Fault;
 pub(crate) use setting::SETTINGS;
 
 use read::Values;
+use strongroom_audit::Origin;
+use tracing_subscriber::EnvFilter;
 
 /// What the daemon is to do, checked.
 #[derive(Clone, Debug)]
@@ -104,69 +106,41 @@ impl Config {
         base: &Path,
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, Vec<Fault>> {
-        let values = read::read(text, base, environment)?;
-        let mut faults = Vec::new();
-        let config = Self::from_values(&values, &mut faults);
-        match config {
+        let (values, mut faults) = read::read(text, base, environment);
+        cross_check(&values, &mut faults);
+        match Self::from_values(&values) {
             Some(config) if faults.is_empty() => Ok(config),
             _ => Err(faults),
         }
     }
 
-    fn from_values(values: &Values, faults: &mut Vec<Fault>) -> Option<Self> {
+    /// What the values say; `None` when one that is needed is not there.
+    fn from_values(values: &Values) -> Option<Self> {
         let data_dir = values.path("data_dir")?;
-        let s3 = endpoint(values, "s3", faults)?;
-        let api = endpoint(values, "api", faults)?;
-        let allow_plain_http_customer_keys = values.switch("s3.allow_plain_http_customer_keys")?;
-        if allow_plain_http_customer_keys && s3.tls.is_none() && !s3.listen.ip().is_loopback() {
-            faults.push(Fault {
-                place: None,
-                message: "`s3.allow_plain_http_customer_keys` would let customer keys cross a \
-                          network in the clear: listen on a loopback address, or set \
-                          `s3.tls_certificate` and `s3.tls_private_key`"
-                    .to_owned(),
-            });
-        }
-        let account = values.text("account")?;
-        if account.len() != 12 || !account.bytes().all(|digit| digit.is_ascii_digit()) {
-            faults.push(Fault {
-                place: None,
-                message: format!("`account` takes twelve digits, not {account:?}"),
-            });
-        }
-        let environment = values
-            .list("token.environment")
-            .iter()
-            .filter_map(|pair| {
-                let split = pair.split_once('=');
-                if split.is_none() {
-                    faults.push(Fault {
-                        place: None,
-                        message: format!("`token.environment` takes NAME=VALUE, not {pair:?}"),
-                    });
-                }
-                split.map(|(name, value)| (name.to_owned(), value.to_owned()))
-            })
-            .collect();
         Some(Self {
             cold_directory: values
                 .path("cold.directory")
                 .unwrap_or_else(|| data_dir.join("cold")),
             data_dir,
             region: values.text("region")?,
-            account,
-            s3,
+            account: values.text("account")?,
+            s3: endpoint(values, "s3")?,
             s3_domain: values.text("s3.domain"),
-            allow_plain_http_customer_keys,
+            allow_plain_http_customer_keys: values.switch("s3.allow_plain_http_customer_keys")?,
             block_customer_keys_on_new_buckets: values
                 .switch("s3.block_customer_keys_on_new_buckets")?,
-            api,
+            api: endpoint(values, "api")?,
             admin_token_file: values.path("api.admin_token_file")?,
             token: TokenSettings {
                 module: values.path("token.module")?,
                 label: values.text("token.label")?,
                 pin_file: values.path("token.pin_file")?,
-                environment,
+                environment: values
+                    .list("token.environment")
+                    .iter()
+                    .filter_map(|pair| pair.split_once('='))
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
                 call_timeout: Duration::from_secs(values.number("token.call_timeout_s")?),
             },
             audit_origin: values.text("audit.origin")?,
@@ -185,29 +159,92 @@ impl Config {
     }
 }
 
-fn endpoint(values: &Values, name: &str, faults: &mut Vec<Fault>) -> Option<Endpoint> {
-    let certificate = values.path(&format!("{name}.tls_certificate"));
-    let private_key = values.path(&format!("{name}.tls_private_key"));
-    let tls = match (certificate, private_key) {
-        (Some(certificate), Some(private_key)) => Some(TlsFiles {
-            certificate,
-            private_key,
-        }),
-        (None, None) => None,
-        _ => {
-            faults.push(Fault {
-                place: None,
-                message: format!(
-                    "`{name}.tls_certificate` and `{name}.tls_private_key` go together"
-                ),
-            });
-            None
-        }
-    };
+fn endpoint(values: &Values, name: &str) -> Option<Endpoint> {
+    let file = |setting| values.path(&format!("{name}.{setting}"));
     Some(Endpoint {
         listen: values.address(&format!("{name}.listen"))?,
-        tls,
+        tls: file("tls_certificate").zip(file("tls_private_key")).map(
+            |(certificate, private_key)| TlsFiles {
+                certificate,
+                private_key,
+            },
+        ),
     })
+}
+
+/// Finds what each setting for itself does not show: contradictions, and texts with a meaning.
+fn cross_check(values: &Values, faults: &mut Vec<Fault>) {
+    let mut fault = |name: &str, message: String| {
+        faults.push(Fault {
+            place: values.place(name),
+            message,
+        });
+    };
+    for name in ["s3", "api"] {
+        let [certificate, private_key] =
+            ["tls_certificate", "tls_private_key"].map(|setting| format!("{name}.{setting}"));
+        let given = match (values.path(&certificate), values.path(&private_key)) {
+            (Some(_), None) => &certificate,
+            (None, Some(_)) => &private_key,
+            _ => continue,
+        };
+        fault(
+            given,
+            format!("`{certificate}` and `{private_key}` go together"),
+        );
+    }
+    let (plain, listen) = ("s3.allow_plain_http_customer_keys", "s3.listen");
+    let is_local = values
+        .address(listen)
+        .is_none_or(|listen| listen.ip().is_loopback());
+    if values.switch(plain) == Some(true)
+        && values.path("s3.tls_certificate").is_none()
+        && !is_local
+    {
+        fault(
+            plain,
+            format!(
+                "`{plain}` would let customer keys cross a network in the clear: let `{listen}` be \
+                 a loopback address, or set `s3.tls_certificate` and `s3.tls_private_key`"
+            ),
+        );
+    }
+    if let Some(account) = values.text("account")
+        && (account.len() != 12 || !account.bytes().all(|digit| digit.is_ascii_digit()))
+    {
+        fault(
+            "account",
+            format!("`account` takes twelve digits, not {account:?}"),
+        );
+    }
+    for pair in values.list("token.environment") {
+        if pair.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
+            fault(
+                "token.environment",
+                format!("`token.environment` takes NAME=VALUE, not {pair:?}"),
+            );
+        }
+    }
+    if let Some(origin) = values.text("audit.origin")
+        && Origin::new(origin.clone()).is_err()
+    {
+        fault(
+            "audit.origin",
+            format!(
+                "`audit.origin` takes a name of 1 to 255 bytes without spaces and `+`, not {origin:?}"
+            ),
+        );
+    }
+    if let Some(level) = values.text("log.level")
+        && let Err(error) = EnvFilter::try_new(&level)
+    {
+        fault(
+            "log.level",
+            format!(
+                "`log.level` takes error, warn, info, debug, or a filter, not {level:?}: {error}"
+            ),
+        );
+    }
 }
 
 #[cfg(test)]
@@ -244,9 +281,12 @@ token = { module = "m.so", label = "l", pin_file = "pin" }
                 "cross a network",
             ),
             ("account = \"12\"", "twelve digits"),
+            ("audit.origin = \"my log\"", "without spaces"),
+            ("log.level = \"a=b=c\"", "`log.level` takes"),
         ] {
             let faults = parse(&format!("{wrong}\n{WHOLE}")).expect_err(wrong);
             assert!(faults[0].message.contains(told), "{faults:?}");
+            assert_eq!(faults[0].place.as_deref(), Some("line 1"));
         }
     }
 }

@@ -41,46 +41,66 @@ pub(crate) enum Value {
 
 /// All settings that have a value.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Values(BTreeMap<&'static str, Value>);
+pub(crate) struct Values(BTreeMap<&'static str, Placed>);
+
+/// A value, and where it came from; `None` when it is the default.
+#[derive(Clone, Debug)]
+struct Placed {
+    value: Value,
+    place: Option<String>,
+}
 
 impl Values {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).map(|placed| &placed.value)
+    }
+
+    fn set(&mut self, name: &'static str, value: Value, place: Option<String>) {
+        self.0.insert(name, Placed { value, place });
+    }
+
+    /// Where the value of a setting was given: a line, or a variable.
+    pub(crate) fn place(&self, name: &str) -> Option<String> {
+        self.0.get(name).and_then(|placed| placed.place.clone())
+    }
+
     pub(crate) fn text(&self, name: &str) -> Option<String> {
-        match self.0.get(name) {
+        match self.get(name) {
             Some(Value::Text(text)) => Some(text.clone()),
             _ => None,
         }
     }
 
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
-        match self.0.get(name) {
+        match self.get(name) {
             Some(Value::Path(path)) => Some(path.clone()),
             _ => None,
         }
     }
 
     pub(crate) fn address(&self, name: &str) -> Option<SocketAddr> {
-        match self.0.get(name) {
+        match self.get(name) {
             Some(Value::Address(address)) => Some(*address),
             _ => None,
         }
     }
 
     pub(crate) fn switch(&self, name: &str) -> Option<bool> {
-        match self.0.get(name) {
+        match self.get(name) {
             Some(Value::Switch(switch)) => Some(*switch),
             _ => None,
         }
     }
 
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
-        match self.0.get(name) {
+        match self.get(name) {
             Some(Value::Number(number)) => Some(*number),
             _ => None,
         }
     }
 
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
-        match self.0.get(name) {
+        match self.get(name) {
             Some(Value::List(list)) => list.clone(),
             _ => Vec::new(),
         }
@@ -91,13 +111,13 @@ impl Values {
 ///
 /// `base` is the directory that relative paths are taken from.
 ///
-/// # Errors
-/// Every fault there is, in the order of the file, then of the environment, then what is missing.
+/// What is right is given together with every fault there is, in the order of the file, then of the
+/// environment, then what is missing.
 pub(crate) fn read(
     text: &str,
     base: &Path,
     environment: &BTreeMap<String, String>,
-) -> Result<Values, Vec<Fault>> {
+) -> (Values, Vec<Fault>) {
     let mut faults = Vec::new();
     let mut values = Values::default();
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -110,14 +130,12 @@ pub(crate) fn read(
     read_table(text, base, "", table.get_ref(), &mut values, &mut faults);
     read_environment(base, environment, &mut values, &mut faults);
     for setting in SETTINGS {
-        if values.0.contains_key(setting.name) {
+        if values.get(setting.name).is_some() {
             continue;
         }
         if let Some(default) = setting.default {
             match from_text(setting, base, default) {
-                Ok(value) => {
-                    values.0.insert(setting.name, value);
-                }
+                Ok(value) => values.set(setting.name, value, None),
                 Err(message) => faults.push(Fault {
                     place: None,
                     message,
@@ -135,11 +153,7 @@ pub(crate) fn read(
             }
         }
     }
-    if faults.is_empty() {
-        Ok(values)
-    } else {
-        Err(faults)
-    }
+    (values, faults)
 }
 
 fn missing(setting: &Setting) -> Fault {
@@ -173,9 +187,7 @@ fn read_table(
         let place = Some(line_of(text, key.span().start));
         if let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) {
             match from_toml(setting, base, value) {
-                Ok(value) => {
-                    values.0.insert(setting.name, value);
-                }
+                Ok(value) => values.set(setting.name, value, place),
                 Err(message) => faults.push(Fault { place, message }),
             }
             continue;
@@ -213,9 +225,7 @@ fn read_environment(
         let variable = setting.variable();
         if let Some(text) = environment.get(&variable) {
             match from_text(setting, base, text) {
-                Ok(value) => {
-                    values.0.insert(setting.name, value);
-                }
+                Ok(value) => values.set(setting.name, value, Some(variable)),
                 Err(message) => faults.push(Fault {
                     place: Some(variable),
                     message,
@@ -344,15 +354,14 @@ pin_file = "pin"
 "#;
 
     fn faults(text: &str) -> Vec<String> {
-        match read(text, Path::new("/etc/strongroom"), &BTreeMap::new()) {
-            Ok(_) => Vec::new(),
-            Err(faults) => faults.iter().map(Fault::to_string).collect(),
-        }
+        let (_, faults) = read(text, Path::new("/etc/strongroom"), &BTreeMap::new());
+        faults.iter().map(Fault::to_string).collect()
     }
 
     #[test]
     fn the_shortest_configuration_is_whole_and_paths_are_taken_from_its_directory() {
-        let values = read(WHOLE, Path::new("/etc/strongroom"), &BTreeMap::new()).expect("valid");
+        let (values, faults) = read(WHOLE, Path::new("/etc/strongroom"), &BTreeMap::new());
+        assert_eq!(faults, []);
         assert_eq!(values.path("data_dir"), Some("/etc/strongroom/data".into()));
         assert_eq!(
             values.path("token.module"),
@@ -395,10 +404,15 @@ pin_file = "pin"
     fn the_environment_overrides_the_file_and_is_checked_too() {
         let environment =
             |value: &str| BTreeMap::from([("STRONGROOM_S3_LISTEN".to_owned(), value.to_owned())]);
-        let values =
-            read(WHOLE, Path::new("."), &environment("[::1]:9")).expect("a valid override");
+        let (values, faults) = read(WHOLE, Path::new("."), &environment("[::1]:9"));
+        assert_eq!(faults, []);
+        assert_eq!(
+            values.place("s3.listen").as_deref(),
+            Some("STRONGROOM_S3_LISTEN")
+        );
+        assert_eq!(values.place("data_dir").as_deref(), Some("line 2"));
         assert_eq!(values.address("s3.listen"), "[::1]:9".parse().ok());
-        let faults = read(WHOLE, Path::new("."), &environment("x")).expect_err("not an address");
+        let (_, faults) = read(WHOLE, Path::new("."), &environment("x"));
         assert_eq!(faults[0].place.as_deref(), Some("STRONGROOM_S3_LISTEN"));
     }
 }
