@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -91,8 +92,31 @@ impl From<DatabaseError> for OpenError {
     }
 }
 
+/// An open database, which is closed without a panic.
+///
+/// redb writes to the file when it closes it, and may panic on one that something else has changed.
+/// What it would have written is a help for the next opening, which then does without.
+pub(super) struct Opened(Option<Database>);
+
+impl Deref for Opened {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("it is taken only to be closed")
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
+            tracing::error!("the metadata file is damaged and could not be closed in order");
+        }
+    }
+}
+
 /// Opens or creates the file at `path`.
-pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
+pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Opened, OpenError> {
     let failed = |doing| move |source| OpenError::Io { doing, source };
     let file = OpenOptions::new()
         .read(true)
@@ -120,12 +144,13 @@ pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, OpenErro
 pub(super) fn open_backend(
     backend: impl StorageBackend,
     cache_bytes: usize,
-) -> Result<Database, OpenError> {
+) -> Result<Opened, OpenError> {
     // redb may panic on a file that something else has changed. What it was opening is dropped.
     catch_unwind(AssertUnwindSafe(|| {
         Builder::new()
             .set_cache_size(cache_bytes)
             .create_with_backend(backend)
+            .map(|database| Opened(Some(database)))
             .map_err(OpenError::from)
     }))
     .unwrap_or_else(|_| Err(OpenError::corrupt("a page does not make sense")))

@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redb::{Database, ReadOnlyTable, ReadableDatabase, StorageError, TableDefinition, TableError};
+use redb::{ReadOnlyTable, ReadableDatabase, StorageError, TableDefinition, TableError};
 use tokio::sync::oneshot;
 
 use crate::store::{Batch, CommitError, MetaStore, ReadError, Row, Scan, ScannedRow, Table};
@@ -52,7 +52,7 @@ pub struct RedbStore {
 
 /// What the writer and the readers share.
 struct Shared {
-    database: Database,
+    database: file::Opened,
     /// Set when the engine has failed in a way that only opening it again can mend.
     stopped: AtomicBool,
 }
@@ -83,7 +83,7 @@ impl RedbStore {
     }
 
     /// Runs the engine on an open database whose volume has `room`.
-    fn start(database: Database, room: Room) -> Result<Self, OpenError> {
+    fn start(database: file::Opened, room: Room) -> Result<Self, OpenError> {
         let revision_next = file::prepare(&database)?;
         let shared = Arc::new(Shared {
             database,
