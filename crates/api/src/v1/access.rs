@@ -25,7 +25,7 @@ pub(super) async fn authenticate(
         .get(http::header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .ok_or_else(|| Problem::unauthenticated("send `Authorization: Bearer TOKEN`"))?;
-    if let Some(token) = authorization.strip_prefix("Bearer ") {
+    if let Some(token) = bearer_token(authorization) {
         return verify_slices_are_equal(token.as_bytes(), state.config.admin_token.as_bytes())
             .map(|()| ("administrator".to_owned(), Role::Admin))
             .map_err(|_| Problem::unauthenticated("the bearer token is not the administrator's"));
@@ -62,6 +62,13 @@ pub(super) async fn authenticate(
     Ok((claim.scope.access_key_id.to_owned(), credential.user.role))
 }
 
+/// The token of a bearer credential (RFC 6750). The name of the scheme is written in any case
+/// (RFC 9110, section 11.1).
+fn bearer_token(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
 /// Whether a role may make a request: an administrator may all, an auditor may read the audit log
 /// and the ledger, and a user has nothing to do here.
 pub(super) fn authorize(role: Role, method: &Method, path: &[&str]) -> Result<(), Problem> {
@@ -85,6 +92,16 @@ pub(super) fn authorize(role: Role, method: &Method, path: &[&str]) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bearer_token_is_told_by_its_scheme_in_any_case() {
+        for good in ["Bearer t", "bearer t", "BEARER t"] {
+            assert_eq!(bearer_token(good), Some("t"), "{good}");
+        }
+        for other in ["Bearer", "Bearert", "Basic t", ""] {
+            assert_eq!(bearer_token(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn each_role_may_do_its_own_and_no_more() {
