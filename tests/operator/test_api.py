@@ -207,13 +207,19 @@ def test_a_body_that_breaks_off_is_no_harm(daemon):
 
 @pytest.mark.parametrize(
     "authorization",
-    ["", "Bearer", "Bearer ", "bearer {token}", "Basic YWRtaW46YWRtaW4=", "Bearer {token}x", "Token {token}", "AWS4-HMAC-SHA256 nonsense", "AWS4-HMAC-SHA256 Credential=x/y, SignedHeaders=, Signature="],
+    ["", "Bearer", "Bearer ", "bearer {token}x", "Basic YWRtaW46YWRtaW4=", "Bearer {token}x", "Token {token}", "AWS4-HMAC-SHA256 nonsense", "AWS4-HMAC-SHA256 Credential=x/y, SignedHeaders=, Signature="],
 )
 def test_a_credential_that_is_none_is_refused(daemon, ask, authorization):
     sent = authorization.replace("{token}", daemon.ready["admin_token"])
     answer = ask("GET", "/v1/users", token=None, headers={"Authorization": sent})
     assert_problem(answer, 401)
     assert daemon.ready["admin_token"] not in answer.body.decode()
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_of_a_credential_is_taken_in_any_case(daemon, ask, scheme):
+    answer = ask("GET", "/v1/users", token=None, headers={"Authorization": f"{scheme} {daemon.ready['admin_token']}"})
+    assert answer.status == 200
 
 
 def test_refusals_are_counted_and_change_nothing(daemon, ask):
