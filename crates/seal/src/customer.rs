@@ -67,7 +67,7 @@ pub fn customer_kek(
     salt: &[u8; KEY_LEN_BYTES],
     binding: &[u8],
 ) -> (KeyWrap, CheckValue) {
-    customer_kek_with_engine(Engine::CHOSEN, customer_key, salt, binding)
+    customer_kek_with_engine(Engine::chosen(), customer_key, salt, binding)
 }
 
 /// As [`customer_kek`], by the given engine.

@@ -2,7 +2,7 @@
 
 use subtle::ConstantTimeEq;
 
-use crate::engine::{Engine, Tag};
+use crate::engine::Engine;
 use crate::layout::{
     CHUNK_LEN_BYTES, CHUNKS_MAX, SEALED_CHUNK_LEN_BYTES, TAG_LEN_BYTES, plain_pieces,
 };
@@ -30,12 +30,6 @@ pub enum OpenError {
         /// The index of the first chunk asked for.
         first: u64,
         /// The length of what was given, in bytes.
-        len_bytes: usize,
-    },
-    /// The buffer for the plaintext is not as long as the plaintext.
-    #[error("a buffer of {len_bytes} bytes is not as long as the plaintext")]
-    Buffer {
-        /// The length of the buffer, in bytes.
         len_bytes: usize,
     },
     /// The chunk is not what was sealed at this index: damaged, moved, or of another payload.
@@ -71,7 +65,7 @@ impl Opener {
     /// # Errors
     /// [`OpenError::Header`], [`OpenError::Commitment`].
     pub fn new(key: &DataKey, context: &[u8], header: &[u8]) -> Result<Self, OpenError> {
-        Self::with_engine(Engine::CHOSEN, key, context, header)
+        Self::with_engine(Engine::chosen(), key, context, header)
     }
 
     /// As [`Self::new`], by the given engine.
@@ -151,40 +145,36 @@ impl Opener {
         Ok(plain_len_bytes)
     }
 
-    /// Opens the chunks from `first` on that `run` holds into `plain`, where they stand without
-    /// gaps, and gives the length of their plaintext. That is `run.len()` less 16 for each chunk,
-    /// and `plain` must be of that length.
+    /// Opens in place the chunks from `first` on that `run` holds, moves their plaintext together
+    /// at the start of `run`, and gives its length, which is `run.len()` less 16 for each chunk.
+    /// What stands behind it then means nothing.
     ///
     /// # Errors
-    /// [`OpenError::Length`] and [`OpenError::Buffer`], with nothing changed;
-    /// [`OpenError::NotAuthentic`] for the first chunk that is not: nothing of it or of those
-    /// behind it is in `plain`.
-    pub fn open_run_into(
+    /// [`OpenError::Length`], with nothing changed; [`OpenError::NotAuthentic`] for the first
+    /// chunk that is not: it and those behind it give no plaintext.
+    pub fn open_run_to_front(
         &self,
         first: u64,
         holds_last: bool,
-        run: &[u8],
-        plain: &mut [u8],
+        run: &mut [u8],
     ) -> Result<usize, OpenError> {
         let plain_len_bytes = check_run(first, holds_last, run.len())?;
-        if plain.len() != plain_len_bytes {
-            return Err(OpenError::Buffer {
-                len_bytes: plain.len(),
-            });
-        }
-        let mut rooms = plain.chunks_mut(CHUNK_LEN_BYTES);
-        for (chunk, index) in run.chunks(SEALED_CHUNK_LEN_BYTES).zip(first..) {
-            let (text, tag): (_, &Tag) = chunk
-                .split_last_chunk()
+        let chunks = run.len().div_ceil(SEALED_CHUNK_LEN_BYTES);
+        for (position, index) in (0..chunks).zip(first..) {
+            // Every chunk before left the room of its tag behind.
+            let gap = position * TAG_LEN_BYTES;
+            let rest = &mut run[position * CHUNK_LEN_BYTES..];
+            let end = rest.len().min(gap + SEALED_CHUNK_LEN_BYTES);
+            let (window, tag) = rest[..end]
+                .split_last_chunk_mut::<TAG_LEN_BYTES>()
                 .expect("every chunk of a checked run has its tag");
-            let room = rooms.next().unwrap_or_default();
             if SEALS {
                 self.cipher
                     .aead
-                    .open_into(self.cipher.nonce(index), &[], text, tag, room)
+                    .open_to_front(self.cipher.nonce(index), window, gap, tag)
                     .map_err(|_| OpenError::NotAuthentic { chunk: index })?;
             } else {
-                room.copy_from_slice(text);
+                window.copy_within(gap.., 0);
             }
         }
         Ok(plain_len_bytes)

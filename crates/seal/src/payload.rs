@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn the_counter_is_big_endian_and_goes_into_the_last_bytes_of_the_nonce() {
         let cipher = PayloadCipher {
-            aead: Engine::CHOSEN.aead(&[0; 32]),
+            aead: Engine::chosen().aead(&[0; 32]),
             base_nonce: [0xFF; 12],
         };
         assert_eq!(cipher.nonce(0), [0xFF; 12]);

@@ -1,7 +1,7 @@
 //! From plaintext to a sealed stream.
 
 use crate::engine::{Engine, Tag};
-use crate::layout::{CHUNK_LEN_BYTES, CHUNKS_MAX, SEALED_CHUNK_LEN_BYTES, TAG_LEN_BYTES};
+use crate::layout::{CHUNKS_MAX, SEALED_CHUNK_LEN_BYTES, TAG_LEN_BYTES};
 use crate::payload::{HEADER_LEN_BYTES, PayloadCipher, Salt};
 use crate::{DataKey, SEALS};
 
@@ -47,7 +47,7 @@ impl Sealer {
     /// `salt` must be fresh. Whoever opens the payload names the same `context`.
     #[must_use]
     pub fn new(key: &DataKey, salt: &Salt, context: &[u8]) -> (Self, [u8; HEADER_LEN_BYTES]) {
-        Self::with_engine(Engine::CHOSEN, key, salt, context)
+        Self::with_engine(Engine::chosen(), key, salt, context)
     }
 
     /// As [`Self::new`], by the given engine.
@@ -112,32 +112,6 @@ impl Sealer {
         self.seal_in_place(run)
     }
 
-    /// Seals the next full chunks from `plain`, a multiple of 16 KiB, into `run`, which is longer
-    /// by 16 bytes a chunk.
-    ///
-    /// # Errors
-    /// [`SealError::Length`] and [`SealError::TooLong`], with nothing changed.
-    pub fn seal_run_from(&mut self, plain: &[u8], run: &mut [u8]) -> Result<(), SealError> {
-        if !plain.len().is_multiple_of(CHUNK_LEN_BYTES) {
-            return Err(SealError::Length {
-                len_bytes: plain.len(),
-                wanted: "full chunks",
-            });
-        }
-        let chunks = plain.len() / CHUNK_LEN_BYTES;
-        self.seal_from(plain, chunks, run)
-    }
-
-    /// Seals the end of the payload from `plain`, of any length, into `run`, which is longer by
-    /// 16 bytes a chunk, counting the last one, which is empty when `plain` is full chunks.
-    ///
-    /// # Errors
-    /// [`SealError::Length`] and [`SealError::TooLong`], with nothing changed.
-    pub fn seal_last_from(mut self, plain: &[u8], run: &mut [u8]) -> Result<(), SealError> {
-        let chunks = plain.len() / CHUNK_LEN_BYTES + 1;
-        self.seal_from(plain, chunks, run)
-    }
-
     fn seal_in_place(&mut self, run: &mut [u8]) -> Result<(), SealError> {
         let first = self.take(run.len().div_ceil(SEALED_CHUNK_LEN_BYTES))?;
         for (chunk, index) in run.chunks_mut(SEALED_CHUNK_LEN_BYTES).zip(first..) {
@@ -148,31 +122,6 @@ impl Sealer {
                     .seal(self.cipher.nonce(index), &[], text, tag)
                     .map_err(|_| SealError::Engine { chunk: index })?;
             } else {
-                tag.fill(0);
-            }
-        }
-        Ok(())
-    }
-
-    fn seal_from(&mut self, plain: &[u8], chunks: usize, run: &mut [u8]) -> Result<(), SealError> {
-        if run.len() != plain.len() + chunks * TAG_LEN_BYTES {
-            return Err(SealError::Length {
-                len_bytes: run.len(),
-                wanted: "the room of the plaintext and its tags",
-            });
-        }
-        let first = self.take(chunks)?;
-        let mut plain = plain.chunks(CHUNK_LEN_BYTES);
-        for (chunk, index) in run.chunks_mut(SEALED_CHUNK_LEN_BYTES).zip(first..) {
-            let (text, tag) = split_tag(chunk);
-            let plain = plain.next().unwrap_or_default();
-            if SEALS {
-                self.cipher
-                    .aead
-                    .seal_into(self.cipher.nonce(index), &[], plain, text, tag)
-                    .map_err(|_| SealError::Engine { chunk: index })?;
-            } else {
-                text.copy_from_slice(plain);
                 tag.fill(0);
             }
         }
@@ -222,28 +171,6 @@ mod tests {
         for len_bytes in [0, 15, 16_400, 16_415, 32_800] {
             assert!(matches!(
                 self::sealer().seal_last(&mut vec![0; len_bytes]),
-                Err(SealError::Length { .. })
-            ));
-        }
-    }
-
-    #[test]
-    fn buffers_that_do_not_belong_together_are_refused() {
-        let mut sealer = sealer();
-        for (plain, run) in [
-            (16_384, 16_384),
-            (16_383, 16_399),
-            (0, 16),
-            (32_768, 32_784),
-        ] {
-            assert!(matches!(
-                sealer.seal_run_from(&vec![0; plain], &mut vec![0; run]),
-                Err(SealError::Length { .. })
-            ));
-        }
-        for (plain, run) in [(0, 0), (1, 16), (1, 18), (16_384, 16_400)] {
-            assert!(matches!(
-                self::sealer().seal_last_from(&vec![0; plain], &mut vec![0; run]),
                 Err(SealError::Length { .. })
             ));
         }

@@ -82,7 +82,7 @@ impl KeyWrap {
     /// The wrap under `key`, a bucket key.
     #[must_use]
     pub fn new(key: &[u8; KEY_LEN_BYTES]) -> Self {
-        Self::with_engine(Engine::CHOSEN, key)
+        Self::with_engine(Engine::chosen(), key)
     }
 
     /// As [`Self::new`], by the given engine.
@@ -124,8 +124,9 @@ impl KeyWrap {
         let (sealed, tag) = sealed
             .split_last_chunk_mut::<TAG_LEN_BYTES>()
             .expect("the tag is the end of a wrapped key");
+        sealed.copy_from_slice(key.expose());
         self.aead
-            .seal_into(nonce, aad, key.expose(), sealed, tag)
+            .seal(nonce, aad, sealed, tag)
             .expect("AES-GCM seals 32 bytes");
         WrappedDataKey(bytes)
     }
@@ -139,12 +140,11 @@ impl KeyWrap {
             .split_last_chunk::<TAG_LEN_BYTES>()
             .expect("the tag is the end of a wrapped key");
         DataKey::write(|key| {
-            self.aead
-                .open_into(*nonce, aad, sealed, tag, key)
-                .map_err(|_| {
-                    key.zeroize();
-                    UnwrapError::NotAuthentic
-                })
+            key.copy_from_slice(sealed);
+            self.aead.open(*nonce, aad, key, tag).map_err(|_| {
+                key.zeroize();
+                UnwrapError::NotAuthentic
+            })
         })
     }
 }

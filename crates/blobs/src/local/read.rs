@@ -14,9 +14,11 @@ use super::volume::{Volume, failed, read_to_end_of};
 use super::volumes::blocking;
 use crate::store::BlobError;
 
-/// A read from the disk of at least this is taken for one of a stream, and the system is told to
-/// fetch as much again.
-const READ_AHEAD_BYTES_MIN: usize = 256 * 1024;
+/// A read from the disk of at least this is taken for one of a stream.
+const STREAM_READ_BYTES_MIN: usize = 64 * 1024;
+
+/// How far behind such a read the system is told to fetch ahead.
+const READ_AHEAD_BYTES: u64 = 1024 * 1024;
 
 /// Reads of all volumes of a store.
 #[derive(Default)]
@@ -122,8 +124,8 @@ impl Progress {
         }
         let end = data_offset + len_bytes as u64;
         let left = (place.data_offset() + place.len_bytes).saturating_sub(end);
-        let ahead = std::num::NonZero::new(left.min(len_bytes as u64));
-        if let Some(ahead) = ahead.filter(|_| len_bytes >= READ_AHEAD_BYTES_MIN) {
+        let ahead = std::num::NonZero::new(left.min(READ_AHEAD_BYTES));
+        if let Some(ahead) = ahead.filter(|_| len_bytes >= STREAM_READ_BYTES_MIN) {
             // Only a hint: without it the next read waits longer.
             let _ = rustix::fs::fadvise(file, end, Some(ahead), Advice::WillNeed);
         }

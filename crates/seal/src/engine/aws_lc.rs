@@ -58,20 +58,6 @@ impl Aead {
             .map_err(|_| Refused)
     }
 
-    pub(super) fn seal_into(
-        &self,
-        nonce: Nonce,
-        aad: &[u8],
-        plain: &[u8],
-        sealed: &mut [u8],
-        tag: &mut Tag,
-    ) -> Result<(), Refused> {
-        let nonce = AwsNonce::assume_unique_for_key(nonce);
-        self.0
-            .seal_out_of_place_scatter(nonce, Aad::from(aad), plain, sealed, &[], tag)
-            .map_err(|_| Refused)
-    }
-
     pub(super) fn open(
         &self,
         nonce: Nonce,
@@ -83,20 +69,6 @@ impl Aead {
         self.0
             .open_in_place_separate_tag(nonce, Aad::from(aad), tag, text)
             .map(|_| ())
-            .map_err(|_| Refused)
-    }
-
-    pub(super) fn open_into(
-        &self,
-        nonce: Nonce,
-        aad: &[u8],
-        sealed: &[u8],
-        tag: &Tag,
-        plain: &mut [u8],
-    ) -> Result<(), Refused> {
-        let nonce = AwsNonce::assume_unique_for_key(nonce);
-        self.0
-            .open_separate_gather(nonce, Aad::from(aad), sealed, tag, plain)
             .map_err(|_| Refused)
     }
 }

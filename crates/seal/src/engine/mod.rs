@@ -1,7 +1,9 @@
 //! The implementations of AES-256-GCM and HKDF-SHA-512 that do the work.
 
-#[cfg(feature = "aws-lc")]
+#[cfg(feature = "assembly")]
 mod aws_lc;
+#[cfg(feature = "assembly")]
+mod ring;
 mod rust_crypto;
 
 use std::fmt;
@@ -19,31 +21,43 @@ pub(crate) type Tag = [u8; TAG_LEN_BYTES];
 
 /// An implementation of the primitives.
 ///
-/// There are two, written independently of each other, so that one can vouch for what the other
-/// sealed. Whoever only wants to seal uses the functions that take none.
+/// They are written independently of each other, so that one can vouch for what another sealed.
+/// Whoever only wants to seal uses the functions that take none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Engine {
-    /// AWS-LC, through `aws-lc-rs`: hand-written assembly, the fast one.
-    #[cfg(feature = "aws-lc")]
+    /// AWS-LC, through `aws-lc-rs`: the fastest where the processor has AVX-512, and where it has
+    /// no vector AES at all.
+    #[cfg(feature = "assembly")]
     AwsLc,
+    /// The AES-256-GCM of `ring`, with AWS-LC's HKDF: it has code for vector AES in 256-bit
+    /// registers, which AWS-LC lacks, and is twice as fast on processors that stop there.
+    #[cfg(feature = "assembly")]
+    Ring,
     /// RustCrypto's `aes-gcm`, `hkdf` and `sha2`: Rust only, runs wherever Rust does.
     RustCrypto,
 }
 
 impl Engine {
-    /// The engine of the functions that take none.
-    #[cfg(all(feature = "aws-lc", not(feature = "portable")))]
-    pub const CHOSEN: Self = Self::AwsLc;
-
-    /// The engine of the functions that take none.
-    #[cfg(any(not(feature = "aws-lc"), feature = "portable"))]
-    pub const CHOSEN: Self = Self::RustCrypto;
+    /// The engine of the functions that take none: the fastest on this processor.
+    #[must_use]
+    pub fn chosen() -> Self {
+        #[cfg(all(feature = "assembly", not(feature = "portable")))]
+        return if has_vector_aes_but_no_avx512() {
+            Self::Ring
+        } else {
+            Self::AwsLc
+        };
+        #[cfg(not(all(feature = "assembly", not(feature = "portable"))))]
+        return Self::RustCrypto;
+    }
 
     /// Every engine of this build.
     pub const ALL: &[Self] = &[
-        #[cfg(feature = "aws-lc")]
+        #[cfg(feature = "assembly")]
         Self::AwsLc,
+        #[cfg(feature = "assembly")]
+        Self::Ring,
         Self::RustCrypto,
     ];
 
@@ -52,8 +66,8 @@ impl Engine {
     /// `out` is at most two blocks of SHA-512 long, far below the 255 that HKDF allows.
     pub(crate) fn expand(self, prk: &[u8; KEY_LEN_BYTES], info: &[&[u8]], out: &mut [u8]) {
         match self {
-            #[cfg(feature = "aws-lc")]
-            Self::AwsLc => aws_lc::expand(prk, info, out),
+            #[cfg(feature = "assembly")]
+            Self::AwsLc | Self::Ring => aws_lc::expand(prk, info, out),
             Self::RustCrypto => rust_crypto::expand(prk, info, out),
         }
     }
@@ -67,8 +81,8 @@ impl Engine {
         out: &mut [u8],
     ) {
         match self {
-            #[cfg(feature = "aws-lc")]
-            Self::AwsLc => aws_lc::extract_and_expand(secret, salt, info, out),
+            #[cfg(feature = "assembly")]
+            Self::AwsLc | Self::Ring => aws_lc::extract_and_expand(secret, salt, info, out),
             Self::RustCrypto => rust_crypto::extract_and_expand(secret, salt, info, out),
         }
     }
@@ -76,11 +90,26 @@ impl Engine {
     /// AES-256-GCM under `key`.
     pub(crate) fn aead(self, key: &[u8; KEY_LEN_BYTES]) -> Aead {
         match self {
-            #[cfg(feature = "aws-lc")]
+            #[cfg(feature = "assembly")]
             Self::AwsLc => Aead::AwsLc(aws_lc::Aead::new(key)),
+            #[cfg(feature = "assembly")]
+            Self::Ring => Aead::Ring(Box::new(ring::Aead::new(key))),
             Self::RustCrypto => Aead::RustCrypto(Box::new(rust_crypto::Aead::new(key))),
         }
     }
+}
+
+/// Whether the processor has the vector forms of the AES and carry-less multiplication
+/// instructions, but not the 512-bit registers. The answer is read once and remembered.
+#[cfg(all(feature = "assembly", not(feature = "portable")))]
+fn has_vector_aes_but_no_avx512() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::is_x86_feature_detected!("vaes")
+        && std::is_x86_feature_detected!("vpclmulqdq")
+        && std::is_x86_feature_detected!("avx2")
+        && !std::is_x86_feature_detected!("avx512bw");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// The engine did not do it: on opening, the bytes are not authentic; on sealing, too many.
@@ -91,8 +120,10 @@ pub(crate) struct Refused;
 ///
 /// The key schedule is on the heap and is wiped when this is dropped.
 pub(crate) enum Aead {
-    #[cfg(feature = "aws-lc")]
+    #[cfg(feature = "assembly")]
     AwsLc(aws_lc::Aead),
+    #[cfg(feature = "assembly")]
+    Ring(Box<ring::Aead>),
     RustCrypto(Box<rust_crypto::Aead>),
 }
 
@@ -106,25 +137,11 @@ impl Aead {
         tag: &mut Tag,
     ) -> Result<(), Refused> {
         match self {
-            #[cfg(feature = "aws-lc")]
+            #[cfg(feature = "assembly")]
             Self::AwsLc(aead) => aead.seal(nonce, aad, text, tag),
+            #[cfg(feature = "assembly")]
+            Self::Ring(aead) => aead.seal(nonce, aad, text, tag),
             Self::RustCrypto(aead) => aead.seal(nonce, aad, text, tag),
-        }
-    }
-
-    /// Seals `plain` into `sealed`, which is as long.
-    pub(crate) fn seal_into(
-        &self,
-        nonce: Nonce,
-        aad: &[u8],
-        plain: &[u8],
-        sealed: &mut [u8],
-        tag: &mut Tag,
-    ) -> Result<(), Refused> {
-        match self {
-            #[cfg(feature = "aws-lc")]
-            Self::AwsLc(aead) => aead.seal_into(nonce, aad, plain, sealed, tag),
-            Self::RustCrypto(aead) => aead.seal_into(nonce, aad, plain, sealed, tag),
         }
     }
 
@@ -137,26 +154,31 @@ impl Aead {
         tag: &Tag,
     ) -> Result<(), Refused> {
         match self {
-            #[cfg(feature = "aws-lc")]
+            #[cfg(feature = "assembly")]
             Self::AwsLc(aead) => aead.open(nonce, aad, text, tag),
+            #[cfg(feature = "assembly")]
+            Self::Ring(aead) => aead.open(nonce, aad, text, tag),
             Self::RustCrypto(aead) => aead.open(nonce, aad, text, tag),
         }
     }
 
-    /// Opens `sealed` into `plain`, which is as long, and holds nothing new when it is refused.
-    pub(crate) fn open_into(
+    /// Opens the text that stands `gap` bytes into `window` to the start of `window`; the tag is
+    /// no part of it. The window is zeros or still sealed when it is refused.
+    pub(crate) fn open_to_front(
         &self,
         nonce: Nonce,
-        aad: &[u8],
-        sealed: &[u8],
+        window: &mut [u8],
+        gap: usize,
         tag: &Tag,
-        plain: &mut [u8],
     ) -> Result<(), Refused> {
-        match self {
-            #[cfg(feature = "aws-lc")]
-            Self::AwsLc(aead) => aead.open_into(nonce, aad, sealed, tag, plain),
-            Self::RustCrypto(aead) => aead.open_into(nonce, aad, sealed, tag, plain),
+        #[cfg(feature = "assembly")]
+        if let Self::Ring(aead) = self {
+            return aead.open_to_front(nonce, window, gap, tag);
         }
+        let text = window.get_mut(gap..).ok_or(Refused)?;
+        self.open(nonce, &[], text, tag)?;
+        window.copy_within(gap.., 0);
+        Ok(())
     }
 }
 

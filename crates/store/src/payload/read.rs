@@ -17,8 +17,9 @@ use strongroom_seal::{DataKey, HEADER_LEN_BYTES, Opener, PayloadContext};
 use super::{PartSlice, Pin};
 use crate::{PayloadId, StoreError};
 
-/// How many chunks are read and opened at a time: 512 KiB of plaintext.
-const RUN_CHUNKS: NonZeroU64 = NonZeroU64::new(32).expect("32 is not 0");
+/// How many chunks are read and opened at a time: 128 KiB of plaintext. Two such runs, that which
+/// is read ahead and that which is opened and sent, fit a second-level cache together.
+const RUN_CHUNKS: NonZeroU64 = NonZeroU64::new(8).expect("8 is not 0");
 
 /// How many pieces are remembered for their buffers to come back.
 const GIVEN_MAX: usize = 4;
@@ -40,9 +41,7 @@ pub struct ObjectStream {
     spans: Option<Spans>,
     reading: Option<Reading>,
     opened: Option<Bytes>,
-    /// Buffers for sealed runs, used in turn.
-    spare: Vec<BytesMut>,
-    /// Pieces that were given out, whose buffers come back when the receiver has dropped them.
+    /// Runs that were given out, whose buffers come back when the receiver has dropped them.
     given: VecDeque<Bytes>,
     left_bytes: u64,
     _pin: Pin,
@@ -103,7 +102,6 @@ impl ObjectStream {
             spans: None,
             reading: None,
             opened: None,
-            spare: Vec::new(),
             given: VecDeque::new(),
             left_bytes,
             _pin: pin,
@@ -146,17 +144,19 @@ impl ObjectStream {
             begins = Some(part.clone());
             self.spans = Some(Box::new(span.runs(RUN_CHUNKS)));
         };
+        let buffer = self.buffer();
         let Some(part) = self.parts.front() else {
             return Ok(());
         };
         let wanted = part.range.end;
         let is_last_part = self.parts.len() == 1;
+        let blob = part.blob.clone();
         let read = read_run(
             Arc::clone(&self.blobs),
-            part.blob.clone(),
+            blob,
             span.clone(),
             begins.is_some(),
-            self.spare.pop().unwrap_or_default(),
+            buffer,
         );
         let mut read: StdPin<Box<dyn Future<Output = _> + Send>> = Box::pin(read);
         // Polling it once sets the engine to work while the run before is being opened.
@@ -222,27 +222,30 @@ impl ObjectStream {
             }
         }
         let span = &run.span;
-        let len_bytes =
-            usize::try_from(span.span_len_bytes()).map_err(|error| self.damaged(&error))?;
-        let mut plain = self.plain_buffer(len_bytes);
-        let chunks = sealed.bytes.get(sealed.skip..).unwrap_or_default();
-        self.opener
+        let SealedRun {
+            mut bytes, skip, ..
+        } = sealed;
+        let plain_len_bytes = self
+            .opener
             .as_ref()
             .ok_or_else(|| self.damaged(&"it has no header"))?
-            .open_run_into(span.first(), span.holds_last(), chunks, &mut plain)
+            .open_run_to_front(
+                span.first(),
+                span.holds_last(),
+                bytes.get_mut(skip..).unwrap_or_default(),
+            )
             .map_err(|error| self.damaged(&error))?;
-        self.spare.push(sealed.bytes);
         if run.is_last {
             self.wipe();
         }
         let wanted = span.wanted_in_span();
-        let whole = plain.freeze();
+        let whole = bytes.freeze();
         // The span is no longer than the run, whose length is a `usize`.
         let piece = usize::try_from(wanted.start)
             .ok()
             .zip(usize::try_from(wanted.end).ok())
-            .filter(|(start, end)| start <= end && *end <= whole.len())
-            .map(|(start, end)| whole.slice(start..end))
+            .filter(|(start, end)| start <= end && *end <= plain_len_bytes)
+            .map(|(start, end)| whole.slice(skip + start..skip + end))
             .ok_or_else(|| self.damaged(&"a range is outside its run"))?;
         // Nothing comes after the last run that could use its buffer.
         if !run.is_last && self.given.len() < GIVEN_MAX {
@@ -252,21 +255,18 @@ impl ObjectStream {
         Ok(piece)
     }
 
-    /// A buffer of `len_bytes`: one that the receiver is done with, or a new one.
-    fn plain_buffer(&mut self, len_bytes: usize) -> BytesMut {
+    /// A buffer: one that the receiver is done with, or a new one.
+    fn buffer(&mut self) -> BytesMut {
         for _ in 0..self.given.len() {
             let Some(given) = self.given.pop_front() else {
                 break;
             };
             match given.try_into_mut() {
-                Ok(mut buffer) => {
-                    buffer.resize(len_bytes, 0);
-                    return buffer;
-                }
+                Ok(buffer) => return buffer,
                 Err(still_used) => self.given.push_back(still_used),
             }
         }
-        BytesMut::zeroed(len_bytes)
+        BytesMut::new()
     }
 
     fn damaged(&self, error: &dyn fmt::Display) -> StoreError {

@@ -102,18 +102,20 @@ pub(crate) async fn write_part(
                 declared: len_bytes,
             });
         }
-        md5.update(&piece);
-        checksum.update(&piece);
-        if let Some(checked) = &mut checked {
-            checked.update(&piece);
-        }
+        // Chunk by chunk, so that sums, sealing and copy find the bytes in the nearest cache.
         while !piece.is_empty() {
             if run.is_full() {
-                let sealed = run.seal(&mut sealer).map_err(seal_failed)?;
+                let sealed = run.into_sealed().map_err(seal_failed)?;
                 let buffer = writer.append(joined(head.take(), sealed)).await?;
                 run = RunBuffer::new(buffer, chunks);
             }
-            let taken = run.fill(&piece);
+            let now = &piece[..piece.len().min(run.wanted_len_bytes())];
+            md5.update(now);
+            checksum.update(now);
+            if let Some(checked) = &mut checked {
+                checked.update(now);
+            }
+            let taken = run.fill(now, &mut sealer).map_err(seal_failed)?;
             piece.advance(taken);
         }
     }
@@ -123,7 +125,7 @@ pub(crate) async fn write_part(
             received,
         });
     }
-    let sealed = run.seal_last(sealer).map_err(seal_failed)?;
+    let sealed = run.into_last_sealed(sealer).map_err(seal_failed)?;
 
     let md5 = md5.finish();
     let kept = checksum.finish();
