@@ -4,7 +4,8 @@
 //! It is a closed loop: each of a fixed number of connections sends its next request when the
 //! answer to the last one has been read to its end. `load` measures one server; `compare`
 //! measures two servers alternately in one run, which is the only honest way to state a ratio on
-//! a machine whose speed drifts.
+//! a machine whose speed drifts. `kms` measures the KMS protocol beside a token of the same kind
+//! that is called directly.
 #![allow(
     clippy::disallowed_methods,
     reason = "a load generator measures the time of the machine itself"
@@ -13,9 +14,11 @@
 
 mod client;
 mod compare;
+mod kms;
 mod load;
 mod quantiles;
 mod target;
+mod token;
 
 use clap::{Parser, Subcommand};
 
@@ -23,7 +26,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "strongroom-bench",
     version,
-    about = "Measures an S3 server under load"
+    about = "Measures an S3 server, and its key service, under load"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -36,6 +39,11 @@ enum Command {
     Load(load::LoadArguments),
     /// Measure two servers alternately and print the ratio candidate / baseline.
     Compare(compare::CompareArguments),
+    /// Measure GenerateDataKey and Decrypt over HTTP beside a SoftHSM token called directly.
+    Kms(kms::KmsArguments),
+    /// Call a SoftHSM token directly, for `kms`, which starts this as a process of its own.
+    #[command(hide = true)]
+    Token(token::TokenArguments),
 }
 
 #[tokio::main]
@@ -43,5 +51,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Load(arguments) => load::run(arguments).await,
         Command::Compare(arguments) => compare::run(arguments).await,
+        Command::Kms(arguments) => kms::run(arguments).await,
+        Command::Token(arguments) => token::run(&arguments),
     }
 }

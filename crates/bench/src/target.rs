@@ -16,6 +16,8 @@ pub(crate) struct Target {
     /// The S3 endpoint, `http://HOST:PORT`.
     #[serde(rename = "s3_url")]
     pub(crate) url: String,
+    /// The HTTP API, where the KMS protocol is.
+    pub(crate) api_url: Option<String>,
     /// The region that requests are signed for.
     pub(crate) region: String,
     /// The access key id.
@@ -32,13 +34,13 @@ impl Target {
         serde_json::from_str(&text)
             .with_context(|| format!("{} is not a ready file", path.display()))
     }
+}
 
-    /// `HOST:PORT` of the endpoint.
-    pub(crate) fn authority(&self) -> anyhow::Result<&str> {
-        match self.url.strip_prefix("http://") {
-            Some(rest) => Ok(rest.trim_end_matches('/')),
-            None => bail!("only http:// endpoints can be measured, not {}", self.url),
-        }
+/// `HOST:PORT` of an endpoint.
+pub(crate) fn authority(url: &str) -> anyhow::Result<&str> {
+    match url.strip_prefix("http://") {
+        Some(rest) => Ok(rest.trim_end_matches('/')),
+        None => bail!("only http:// endpoints can be measured, not {url}"),
     }
 }
 
@@ -70,6 +72,7 @@ impl TargetArguments {
         match (self.endpoint, self.access_key_id, self.secret_access_key) {
             (Some(url), Some(access_key_id), Some(secret_access_key)) => Ok(Target {
                 url,
+                api_url: None,
                 region: self.region,
                 access_key_id,
                 secret_access_key,
