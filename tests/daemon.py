@@ -101,7 +101,9 @@ class Daemon:
 
     # Clients.
 
-    def client(self, service, **config):
+    def client(self, service, *, user=None, **config):
+        """A client of boto3, with the access key of `user` if it is not the first one's."""
+        credential = user or self.ready
         endpoint = self.ready["s3_url"] if service == "s3" else self.ready["api_url"]
         config.setdefault("retries", {"max_attempts": 1, "mode": "standard"})
         if service == "s3":
@@ -110,8 +112,8 @@ class Daemon:
             config.setdefault("signature_version", "s3v4")
         return boto3.client(
             service, endpoint_url=endpoint, region_name=self.ready["region"],
-            aws_access_key_id=self.ready["access_key_id"],
-            aws_secret_access_key=self.ready["secret_access_key"],
+            aws_access_key_id=credential["access_key_id"],
+            aws_secret_access_key=credential["secret_access_key"],
             config=Config(**config), verify=str(self.authority) if self.authority else None,
         )
 

@@ -19,10 +19,10 @@ use strongroom_seal::{DataKey, KeyWrap, scrub_stack};
 use crate::arn::{KeyId, KeyVersion};
 use crate::caller::Caller;
 use crate::context::EncryptionContext;
-use crate::custody::{KeyCustody, StateObserver};
+use crate::custody::{CustodyUse, KeyCustody, StateObserver};
 use crate::envelope::BucketLock;
 use crate::error::KeyError;
-use crate::names::BucketKeyId;
+use crate::names::{BucketKeyId, GrantId};
 use crate::rows::{self, BUCKET_KEYS, BUCKET_KEYS_OF, BucketKeyRow};
 
 /// An opened bucket key. The key itself is inside the wrap, on the heap, and is wiped with it.
@@ -160,6 +160,21 @@ impl BucketKeys {
             Arc::downgrade(&(Arc::clone(&bucket_keys) as Arc<dyn StateObserver>));
         bucket_keys.custody.watch(observer);
         bucket_keys
+    }
+
+    /// Whether the caller may use a KMS key by way of the bucket keys of `bucket`, which are asked
+    /// for in its name alone; and by which grant, if by one.
+    pub(crate) async fn authorize(
+        &self,
+        key: KeyId,
+        custody_use: CustodyUse,
+        bucket: &str,
+        caller: &Caller,
+    ) -> Result<Option<GrantId>, KeyError> {
+        let context = bucket_context(bucket);
+        self.custody
+            .authorize(key, custody_use, &context, caller)
+            .await
     }
 
     /// The bucket key with which to wrap a new data key of `bucket`.
@@ -347,9 +362,11 @@ fn wrap_under(data_key: &DataKey) -> KeyWrap {
 
 /// What a sealed bucket key is bound to.
 fn bound_context(id: BucketKeyId, bucket: &str) -> EncryptionContext {
-    EncryptionContext::empty()
-        .with("aws:s3:arn", format!("arn:aws:s3:::{bucket}"))
-        .with("strongroom:bucket-key", id.to_string())
+    bucket_context(bucket).with("strongroom:bucket-key", id.to_string())
+}
+
+fn bucket_context(bucket: &str) -> EncryptionContext {
+    EncryptionContext::empty().with("aws:s3:arn", format!("arn:aws:s3:::{bucket}"))
 }
 
 /// The key of a row in [`BUCKET_KEYS_OF`].

@@ -67,6 +67,12 @@ impl EncryptionContext {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The pairs that are not the service's own, as policies and grants see them.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs()
+            .filter(|(name, _)| !name.starts_with(Self::OWN_PREFIX))
+    }
+
     pub(crate) fn as_map(&self) -> &BTreeMap<String, String> {
         &self.0
     }

@@ -11,6 +11,7 @@ use crate::caller::Caller;
 use crate::context::EncryptionContext;
 use crate::error::KeyError;
 use crate::kms::CiphertextBlob;
+use crate::names::GrantId;
 
 /// A data key as custody sealed it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +22,15 @@ pub struct SealedDataKey {
     pub key: KeyArn,
 }
 
+/// What is done with a KMS key for an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CustodyUse {
+    /// A data key is wrapped (GenerateDataKey).
+    Seal,
+    /// A data key is unwrapped (Decrypt).
+    Open,
+}
+
 /// What the object half asks of whoever has custody of the KMS keys.
 ///
 /// It is no more than the KMS protocol offers (DescribeKey, Encrypt, Decrypt), so that custody can
@@ -28,6 +38,9 @@ pub struct SealedDataKey {
 ///
 /// # Contract
 ///
+/// - **Permission.** [`KeyCustody::seal`], [`KeyCustody::open`] and [`KeyCustody::authorize`] answer
+///   by the policies and grants that hold when they are called. Whoever keeps an opened key asks
+///   `authorize` before each use of it, since not everybody for whom it was opened may use it.
 /// - **States.** [`KeyCustody::seal`] and [`KeyCustody::open`] answer by the state the key has when
 ///   they are called. Whoever keeps an opened key watches ([`KeyCustody::watch`]) and drops it when
 ///   told to.
@@ -46,11 +59,25 @@ pub trait KeyCustody: Send + Sync + fmt::Debug + 'static {
     /// The ARN of a key.
     fn arn(&self, key: KeyId) -> KeyArn;
 
+    /// Whether the caller may use a KMS key through the object store, with what is bound to
+    /// `context`; and by which grant, if by one. The key's state is not looked at, and a refusal is
+    /// not on the log: it is for the one who asks to put it there.
+    ///
+    /// # Errors
+    /// [`KeyError::AccessDenied`], [`KeyError::NoSuchKey`].
+    async fn authorize(
+        &self,
+        key: KeyId,
+        custody_use: CustodyUse,
+        context: &EncryptionContext,
+        caller: &Caller,
+    ) -> Result<Option<GrantId>, KeyError>;
+
     /// Seals a data key under the current version of a KMS key, bound to `context`.
     ///
     /// # Errors
-    /// [`KeyError::Disabled`], [`KeyError::PendingDeletion`], [`KeyError::NoSuchKey`],
-    /// [`KeyError::TokenUnavailable`], [`KeyError::AuditUnavailable`].
+    /// [`KeyError::AccessDenied`], [`KeyError::Disabled`], [`KeyError::PendingDeletion`],
+    /// [`KeyError::NoSuchKey`], [`KeyError::TokenUnavailable`], [`KeyError::AuditUnavailable`].
     async fn seal(
         &self,
         key: KeyId,

@@ -5,7 +5,7 @@ use strongroom_meta::{CommitError, ReadError};
 use strongroom_pkcs11::TokenError;
 
 use crate::arn::{AliasName, KeyArn, KeyReference};
-use crate::names::BucketKeyId;
+use crate::names::{BucketKeyId, GrantId};
 
 /// Why a key was not used, or a key or user not changed.
 ///
@@ -84,6 +84,45 @@ pub enum KeyError {
     ManagedByService {
         /// The key.
         key: KeyArn,
+    },
+    /// Neither the policy of the key nor the role nor a grant lets the caller do it.
+    #[error(
+        "User: {principal} is not authorized to perform: {action}{} {because}",
+        key.as_ref().map(|key| format!(" on resource: {key}")).unwrap_or_default()
+    )]
+    AccessDenied {
+        /// The ARN of the caller.
+        principal: String,
+        /// What was to be done, such as `kms:Decrypt`.
+        action: String,
+        /// The key, where it concerns one.
+        key: Option<KeyArn>,
+        /// What denies it, or that nothing allows it.
+        because: &'static str,
+    },
+    /// What is to be the policy of a key is none, or would shut out whoever puts it.
+    #[error("{why}")]
+    MalformedPolicy {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A key has no policy of that name.
+    #[error("No such policy exists")]
+    NoSuchPolicy,
+    /// The key has no such grant.
+    #[error("Grant ID {id} not found")]
+    NoSuchGrant {
+        /// As the caller named it.
+        id: GrantId,
+    },
+    /// What is to be the token of a grant is none, or the grant is gone.
+    #[error("Invalid grant token")]
+    InvalidGrantToken,
+    /// What is to name a principal names nobody of the account.
+    #[error("{why}")]
+    InvalidPrincipal {
+        /// What is wrong with it.
+        why: String,
     },
     /// The ciphertext is under another key than the caller said.
     #[error("the ciphertext is not under {key}")]
@@ -178,6 +217,12 @@ impl KeyError {
             Self::PendingDeletion { .. } => "pending-deletion",
             Self::NotPendingDeletion { .. } => "not-pending-deletion",
             Self::ManagedByService { .. } => "managed-by-service",
+            Self::AccessDenied { .. } => "access-denied",
+            Self::MalformedPolicy { .. } => "malformed-policy",
+            Self::NoSuchPolicy => "no-such-policy",
+            Self::NoSuchGrant { .. } => "no-such-grant",
+            Self::InvalidGrantToken => "invalid-grant-token",
+            Self::InvalidPrincipal { .. } => "invalid-principal",
             Self::IncorrectKey { .. } => "incorrect-key",
             Self::InvalidReference { .. } => "invalid-reference",
             Self::InvalidContext { .. } => "invalid-context",

@@ -14,7 +14,7 @@ use crate::arn::{KeyArn, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::context::EncryptionContext;
 use crate::error::KeyError;
-use crate::names::{BucketKeyId, CustomerFingerprint, ObjectName};
+use crate::names::{BucketKeyId, CustomerFingerprint, GrantId, ObjectName};
 
 /// The version of the form of an entry.
 const VERSION: u8 = 1;
@@ -145,6 +145,12 @@ pub(crate) struct Entry<'a> {
     from_key: Option<KeyNamed>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from_object: Option<ObjectNamed<'a>>,
+    /// The grant that allowed it, where neither the policy of the key nor the role did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<String>,
+    /// The grant that allowed the use of the key that protected until now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_grant: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<&'a std::collections::BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,6 +168,8 @@ impl<'a> Entry<'a> {
             object: None,
             from_key: None,
             from_object: None,
+            grant: None,
+            from_grant: None,
             context: None,
             from_context: None,
             detail: None,
@@ -187,6 +195,16 @@ impl<'a> Entry<'a> {
     pub(crate) fn from(mut self, key: KeyNamed, object: Option<&'a ObjectName>) -> Self {
         self.from_key = Some(key);
         self.from_object = object.map(ObjectNamed::from);
+        self
+    }
+
+    pub(crate) fn grant(mut self, grant: Option<GrantId>) -> Self {
+        self.grant = grant.map(|grant| grant.to_string());
+        self
+    }
+
+    pub(crate) fn source_grant(mut self, grant: Option<GrantId>) -> Self {
+        self.from_grant = grant.map(|grant| grant.to_string());
         self
     }
 

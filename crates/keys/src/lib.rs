@@ -36,19 +36,22 @@ mod token_keys;
 mod users;
 
 pub use arn::{AliasName, Home, KeyArn, KeyId, KeyReference, KeyVersion};
-pub use caller::Caller;
+pub use caller::{Caller, Standing};
 pub use context::EncryptionContext;
-pub use custody::{KeyCustody, SealedDataKey, StateObserver};
+pub use custody::{CustodyUse, KeyCustody, SealedDataKey, StateObserver};
 pub use customer::CustomerKey;
 pub use envelope::{EncryptionMode, KeyEnvelope, Protection};
 pub use error::KeyError;
 pub use kms::{
-    Alias, CiphertextBlob, Decrypted, DueReport, Encrypted, GeneratedDataKey, KeyDescription,
-    KeyManager, KeyState, Kms, NewKey, Page, Reencrypted, RotationKind, RotationSchedule,
-    RotationStatus, Tags, VersionDescription, VersionState,
+    Alias, CiphertextBlob, Decrypted, DueReport, Encrypted, GeneratedDataKey, Grant,
+    GrantConstraint, GrantFilter, GrantOperation, GrantReference, KeyDescription, KeyManager,
+    KeyState, Kms, NewGrant, NewKey, NewPolicy, Page, Principal, Reencrypted, RotationKind,
+    RotationSchedule, RotationStatus, Tags, VersionDescription, VersionState,
 };
 pub use ledger::{BucketKeyDescription, ChainLink, LedgerEntry, LedgerKey};
-pub use names::{BindingId, BucketKeyId, CustomerFingerprint, ObjectName, ProtectedVersion};
+pub use names::{
+    BindingId, BucketKeyId, CustomerFingerprint, GrantId, ObjectName, ProtectedVersion,
+};
 pub use objects::ObjectKeys;
 pub use service::{KeyLimits, KeyService, KeysConfig};
 pub use token_keys::{TokenSigner, ensure_token_keys};

@@ -57,6 +57,11 @@ macro_rules! byte_id {
 }
 
 byte_id! {
+    /// A grant of a KMS key: random.
+    GrantId, 32
+}
+
+byte_id! {
     /// Sixteen random bytes that an upload is given when it begins and its object version keeps.
     ///
     /// The wrapping of the data key is bound to it, so a wrapped key that is moved to another

@@ -12,14 +12,14 @@ use crate::arn::{KeyId, KeyReference};
 use crate::bucket_keys::BucketKeys;
 use crate::caller::Caller;
 use crate::context::EncryptionContext;
-use crate::custody::KeyCustody;
+use crate::custody::{CustodyUse, KeyCustody};
 use crate::customer::CustomerKey;
 use crate::envelope::{
     BucketLock, CustomerLock, EncryptionMode, KeyEnvelope, Protection, Wrapping,
 };
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, Journal, KeyNamed};
-use crate::names::{CustomerFingerprint, ObjectName};
+use crate::names::{CustomerFingerprint, GrantId, ObjectName};
 
 /// The one place where the data key of an object is resolved.
 ///
@@ -62,8 +62,8 @@ impl ObjectKeys {
     /// Draws a data key for a new upload and wraps it as `protection` says.
     ///
     /// # Errors
-    /// [`KeyError::NoSuchKey`], [`KeyError::NoSuchAlias`], [`KeyError::Disabled`],
-    /// [`KeyError::PendingDeletion`], [`KeyError::TokenUnavailable`],
+    /// [`KeyError::NoSuchKey`], [`KeyError::NoSuchAlias`], [`KeyError::AccessDenied`],
+    /// [`KeyError::Disabled`], [`KeyError::PendingDeletion`], [`KeyError::TokenUnavailable`],
     /// [`KeyError::AuditUnavailable`], [`KeyError::Metadata`], [`KeyError::NotCommitted`].
     pub async fn create(
         &self,
@@ -71,9 +71,11 @@ impl ObjectKeys {
         object: &ObjectName,
         caller: &Caller,
     ) -> Result<(DataKey, KeyEnvelope), KeyError> {
+        let mut grant = None;
         let result = async {
             let data_key = DataKey::generate(&*self.entropy);
-            let envelope = self.wrap(&data_key, protection, object, caller).await?;
+            let envelope;
+            (envelope, grant) = self.wrap(&data_key, protection, object, caller).await?;
             Ok((data_key, envelope))
         }
         .await;
@@ -83,6 +85,7 @@ impl ObjectKeys {
         };
         let entry = Entry::new(Event::KeyUse, "create")
             .key(named)
+            .grant(grant)
             .object(object);
         self.journal.settle(caller, entry, result).await
     }
@@ -100,9 +103,13 @@ impl ObjectKeys {
         customer_key: Option<&CustomerKey>,
         caller: &Caller,
     ) -> Result<DataKey, KeyError> {
-        let result = self.unwrap(envelope, object, customer_key, caller).await;
+        let unwrapped = self.unwrap(envelope, object, customer_key, caller).await;
+        let (result, grant) = split(unwrapped);
         let named = self.named_with_offer(envelope, customer_key, result.as_ref().err());
-        let entry = Entry::new(Event::KeyUse, "open").key(named).object(object);
+        let entry = Entry::new(Event::KeyUse, "open")
+            .key(named)
+            .grant(grant)
+            .object(object);
         self.journal.settle(caller, entry, result).await
     }
 
@@ -150,23 +157,27 @@ impl ObjectKeys {
     ) -> Result<KeyEnvelope, KeyError> {
         let (from_envelope, from_object, from_customer_key) = from;
         let (protection, object) = to;
-        let opened = self
+        let unwrapped = self
             .unwrap(from_envelope, from_object, from_customer_key, caller)
             .await;
+        let (opened, source_grant) = split(unwrapped);
         let refused = opened.as_ref().err();
         let named_from = self.named_with_offer(from_envelope, from_customer_key, refused);
-        let result = match opened {
+        let wrapped = match opened {
             Ok(data_key) => self.wrap(&data_key, protection, object, caller).await,
             Err(error) => Err(error),
         };
+        let (result, grant) = split(wrapped);
         let named = match &result {
             Ok(envelope) => self.named(envelope),
             Err(_) => self.named_wish(protection),
         };
         let entry = Entry::new(Event::KeyUse, "rewrap")
             .key(named)
+            .grant(grant)
             .object(object)
-            .from(named_from, Some(from_object));
+            .from(named_from, Some(from_object))
+            .source_grant(source_grant);
         self.journal.settle(caller, entry, result).await
     }
 
@@ -221,8 +232,9 @@ impl ObjectKeys {
         protection: &Protection,
         object: &ObjectName,
         caller: &Caller,
-    ) -> Result<KeyEnvelope, KeyError> {
+    ) -> Result<(KeyEnvelope, Option<GrantId>), KeyError> {
         object.check()?;
+        let mut grant = None;
         let wrapping = match protection {
             Protection::CustomerKey(customer_key) => {
                 let salt = self.entropy.array();
@@ -255,6 +267,11 @@ impl ObjectKeys {
                 bucket_key: true,
             } => {
                 let key = self.custody.resolve(key).await?;
+                // A bucket key may be open for others already.
+                grant = self
+                    .bucket_keys
+                    .authorize(key, CustodyUse::Seal, &object.bucket, caller)
+                    .await?;
                 self.wrap_by_bucket_key(data_key, key, context.clone(), false, object, caller)
                     .await?
             }
@@ -264,7 +281,7 @@ impl ObjectKeys {
                     .await?
             }
         };
-        Ok(KeyEnvelope(wrapping))
+        Ok((KeyEnvelope(wrapping), grant))
     }
 
     async fn wrap_by_bucket_key(
@@ -298,9 +315,10 @@ impl ObjectKeys {
         object: &ObjectName,
         customer_key: Option<&CustomerKey>,
         caller: &Caller,
-    ) -> Result<DataKey, KeyError> {
+    ) -> Result<(DataKey, Option<GrantId>), KeyError> {
         object.check()?;
-        match (&envelope.0, customer_key) {
+        let mut grant = None;
+        let data_key = match (&envelope.0, customer_key) {
             (Wrapping::Customer { .. }, None) => Err(KeyError::CustomerKeyRequired),
             (Wrapping::Customer { lock, wrapped }, Some(customer_key)) => self
                 .unlock(lock, object, customer_key)?
@@ -311,14 +329,23 @@ impl ObjectKeys {
                 let bound = bound_context(context, object);
                 self.custody.open(blob, &bound, caller).await
             }
-            (Wrapping::Bucket { lock, wrapped }, None) => self
-                .bucket_keys
-                .for_reading(lock, &object.bucket, caller)
-                .await?
-                .wrap
-                .unwrap(&lock.bound_bytes(object), wrapped)
-                .map_err(|_| KeyError::NotAuthentic),
-        }
+            (Wrapping::Bucket { lock, wrapped }, None) => {
+                if !lock.managed {
+                    // The bucket key may be open for others already.
+                    grant = self
+                        .bucket_keys
+                        .authorize(lock.key, CustodyUse::Open, &object.bucket, caller)
+                        .await?;
+                }
+                self.bucket_keys
+                    .for_reading(lock, &object.bucket, caller)
+                    .await?
+                    .wrap
+                    .unwrap(&lock.bound_bytes(object), wrapped)
+                    .map_err(|_| KeyError::NotAuthentic)
+            }
+        }?;
+        Ok((data_key, grant))
     }
 
     /// The wrap under a customer's key, once it is shown to be the right one.
@@ -388,6 +415,16 @@ impl ObjectKeys {
             Protection::Kms { key, .. } => named.with_reference(key),
             Protection::Managed => named.with_arn(&self.custody.arn(self.managed)),
         }
+    }
+}
+
+/// The result by itself, and the grant that allowed it.
+fn split<T>(
+    result: Result<(T, Option<GrantId>), KeyError>,
+) -> (Result<T, KeyError>, Option<GrantId>) {
+    match result {
+        Ok((done, grant)) => (Ok(done), grant),
+        Err(error) => (Err(error), None),
     }
 }
 

@@ -312,6 +312,9 @@ impl Subject {
                 Code::AccessDenied,
                 format!("{key} is managed by the service and cannot be named in a request."),
             ),
+            KeyError::AccessDenied { .. } => {
+                Refusal::with_message(Code::AccessDenied, error.to_string())
+            }
             KeyError::InvalidContext { rule } => Refusal::argument(
                 format!("The encryption context is not valid: {rule}"),
                 "x-amz-server-side-encryption-context",

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use metrics::{counter, histogram};
 use secrecy::ExposeSecret as _;
 use strongroom_environment::{Clock, Entropy};
-use strongroom_keys::{Caller, KeyError, ObjectKeys, Role, Users};
+use strongroom_keys::{Caller, KeyError, ObjectKeys, Role, Standing, Users};
 use strongroom_lifecycle::Lifecycle;
 use strongroom_store::Store;
 use tracing::Instrument as _;
@@ -211,6 +211,7 @@ impl Inner {
         }
         let caller = Caller {
             principal: user.access_key_id.to_string(),
+            standing: Standing::User(user.role),
             request_id: seen.request_id.clone(),
             operation: format!("s3:{}", operation.as_str()),
             source: seen.connection.peer.map(|peer| peer.ip()),

@@ -68,7 +68,7 @@ pub use request::{
 };
 pub use store::{Store, StoreSeams};
 // Who asks is told to the store in the words of the key service, which puts it on the audit log.
-pub use strongroom_keys::Caller;
+pub use strongroom_keys::{Caller, Standing};
 pub use tier::{
     AgeCursor, AgedVersion, ColdCopy, ColdGarbage, ColdLocator, ExpiredRestore, OpenRestore,
     PendingArchive, RestoreBegun, RestoreChange, RestoreRequest, SealedPayload, TieredVersion,

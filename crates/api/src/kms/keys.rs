@@ -42,18 +42,26 @@ pub(super) async fn create(
     if asked.multi_region == Some(true) {
         return unsupported("MultiRegion");
     }
-    if asked.policy.is_some() {
-        return unsupported("Policy");
-    }
+    let bypass = asked.bypass_policy_lockout_safety_check;
+    let policy = asked
+        .policy
+        .map(|document| request::policy(document, bypass))
+        .transpose()?;
     let new = NewKey {
         description: asked.description.unwrap_or_default(),
         tags: request::tags(asked.tags.unwrap_or_default())?,
+        policy,
     };
     let key = kms.create_key(new, caller).await?;
     Ok(json!({ "KeyMetadata": metadata(kms, &key) }))
 }
 
-pub(super) async fn list(kms: &Kms, asked: request::Listing) -> Result<Value, Refusal> {
+pub(super) async fn list(
+    kms: &Kms,
+    asked: request::Listing,
+    caller: &Caller,
+) -> Result<Value, Refusal> {
+    kms.authorize_look(None, "ListKeys", caller).await?;
     let limit = request::limit(asked.limit, 100, 1_000)?;
     let page = kms
         .list_keys(asked.marker.as_deref(), limit)
@@ -69,7 +77,12 @@ pub(super) async fn list(kms: &Kms, asked: request::Listing) -> Result<Value, Re
     Ok(paged("Keys", keys, &page))
 }
 
-pub(super) async fn list_aliases(kms: &Kms, asked: request::Listing) -> Result<Value, Refusal> {
+pub(super) async fn list_aliases(
+    kms: &Kms,
+    asked: request::Listing,
+    caller: &Caller,
+) -> Result<Value, Refusal> {
+    kms.authorize_look(None, "ListAliases", caller).await?;
     let limit = request::limit(asked.limit, 50, 100)?;
     let key = asked.key_id.as_deref().map(request::key).transpose()?;
     let page = kms
@@ -91,9 +104,15 @@ pub(super) async fn list_aliases(kms: &Kms, asked: request::Listing) -> Result<V
     Ok(paged("Aliases", aliases, &page))
 }
 
-pub(super) async fn list_tags(kms: &Kms, asked: request::OneListing) -> Result<Value, Refusal> {
+pub(super) async fn list_tags(
+    kms: &Kms,
+    asked: request::OneListing,
+    caller: &Caller,
+) -> Result<Value, Refusal> {
     let limit = request::limit(asked.limit, 50, 50)?;
     let key = request::key_itself(&asked.key_id)?;
+    kms.authorize_look(Some(&key), "ListResourceTags", caller)
+        .await?;
     let page = kms
         .list_tags(&key, asked.marker.as_deref(), limit)
         .await

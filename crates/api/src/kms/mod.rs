@@ -2,8 +2,10 @@
 //!
 //! Source: AWS KMS API reference, version 2014-11-01.
 
+mod grants;
 mod keys;
 mod operations;
+mod policies;
 mod refusal;
 mod request;
 mod rotation;
@@ -15,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use strongroom_environment::{Clock, SystemClock};
-use strongroom_keys::{Caller, KeyError, Kms, Role, Users};
+use strongroom_keys::{Caller, KeyError, Kms, Standing, Users};
 use warp::reply::Response;
 use zeroize::Zeroizing;
 
@@ -66,9 +68,10 @@ impl Protocol {
             .unwrap_or_default();
         let operation = target.strip_prefix(SERVICE_PREFIX).unwrap_or_default();
         let result = async {
-            let principal = self.authenticate(method, uri, headers, body).await?;
+            let (principal, standing) = self.authenticate(method, uri, headers, body).await?;
             let caller = Caller {
                 principal,
+                standing,
                 request_id: request_id.to_owned(),
                 operation: format!("kms:{operation}"),
                 source,
@@ -112,7 +115,7 @@ impl Protocol {
         uri: &Uri,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<String, Refusal> {
+    ) -> Result<(String, Standing), Refusal> {
         let claim = signature::claim(headers).map_err(refuse_signature)?;
         let unrecognized = |error| match error {
             KeyError::NoSuchUser | KeyError::UserDisabled => Refusal::new(
@@ -137,13 +140,10 @@ impl Protocol {
                 },
             )
             .map_err(refuse_signature)?;
-        if credential.user.role == Role::Auditor {
-            return Err(Refusal::new(
-                "AccessDeniedException",
-                "An auditor may read the audit log, and use no key.",
-            ));
-        }
-        Ok(claim.scope.access_key_id.to_owned())
+        Ok((
+            claim.scope.access_key_id.to_owned(),
+            Standing::User(credential.user.role),
+        ))
     }
 }
 

@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 use strongroom_keys::{AliasName, Caller, Encrypted, Kms};
 
 use super::refusal::Refusal;
-use super::request::{self, NotOffered, read};
-use super::{keys, rotation};
+use super::request::{self, GrantTokens, NotOffered, read};
+use super::{grants, keys, policies, rotation};
 
 pub(super) const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
 
-const OPERATIONS: [&str; 26] = [
+const OPERATIONS: [&str; 34] = [
     "CancelKeyDeletion",
     "CreateAlias",
+    "CreateGrant",
     "CreateKey",
     "Decrypt",
     "DeleteAlias",
@@ -28,12 +29,19 @@ const OPERATIONS: [&str; 26] = [
     "GenerateDataKey",
     "GenerateDataKeyWithoutPlaintext",
     "GenerateRandom",
+    "GetKeyPolicy",
     "GetKeyRotationStatus",
     "ListAliases",
+    "ListGrants",
+    "ListKeyPolicies",
     "ListKeyRotations",
     "ListKeys",
     "ListResourceTags",
+    "ListRetirableGrants",
+    "PutKeyPolicy",
     "ReEncrypt",
+    "RetireGrant",
+    "RevokeGrant",
     "RotateKeyOnDemand",
     "ScheduleKeyDeletion",
     "TagResource",
@@ -59,15 +67,27 @@ pub(crate) async fn perform(
     caller: &Caller,
 ) -> Result<Value, Refusal> {
     NotOffered::refuse(body)?;
+    GrantTokens::check(kms, body).await?;
     match operation {
         "CreateKey" => keys::create(kms, read(body)?, caller).await,
         "DescribeKey" => {
             let asked: request::OneKey = read(body)?;
-            let key = kms.describe_key(&request::key(&asked.key_id)?).await?;
+            let key = request::key(&asked.key_id)?;
+            kms.authorize_look(Some(&key), "DescribeKey", caller)
+                .await?;
+            let key = kms.describe_key(&key).await?;
             Ok(json!({ "KeyMetadata": keys::metadata(kms, &key) }))
         }
-        "ListKeys" => keys::list(kms, read(body)?).await,
-        "ListAliases" => keys::list_aliases(kms, read(body)?).await,
+        "ListKeys" => keys::list(kms, read(body)?, caller).await,
+        "ListAliases" => keys::list_aliases(kms, read(body)?, caller).await,
+        "GetKeyPolicy" => policies::get(kms, read(body)?, caller).await,
+        "PutKeyPolicy" => policies::put(kms, read(body)?, caller).await,
+        "ListKeyPolicies" => policies::list(kms, read(body)?, caller).await,
+        "CreateGrant" => grants::create(kms, read(body)?, caller).await,
+        "ListGrants" => grants::list(kms, read(body)?, caller).await,
+        "ListRetirableGrants" => grants::list_retirable(kms, read(body)?, caller).await,
+        "RevokeGrant" => grants::revoke(kms, read(body)?, caller).await,
+        "RetireGrant" => grants::retire(kms, read(body)?, caller).await,
         "UpdateKeyDescription" => {
             let asked: request::UpdateDescription = read(body)?;
             let key = request::key_itself(&asked.key_id)?;
@@ -88,8 +108,8 @@ pub(crate) async fn perform(
             kms.disable_key_rotation(&key, caller).await?;
             Ok(json!({}))
         }
-        "GetKeyRotationStatus" => rotation::status(kms, read(body)?).await,
-        "ListKeyRotations" => rotation::list(kms, read(body)?).await,
+        "GetKeyRotationStatus" => rotation::status(kms, read(body)?, caller).await,
+        "ListKeyRotations" => rotation::list(kms, read(body)?, caller).await,
         "TagResource" => {
             let asked: request::TagResource = read(body)?;
             let key = request::key_itself(&asked.key_id)?;
@@ -103,7 +123,7 @@ pub(crate) async fn perform(
             kms.untag_key(&key, &asked.tag_keys, caller).await?;
             Ok(json!({}))
         }
-        "ListResourceTags" => keys::list_tags(kms, read(body)?).await,
+        "ListResourceTags" => keys::list_tags(kms, read(body)?, caller).await,
         "CreateAlias" | "UpdateAlias" => {
             let asked: request::AliasAndKey = read(body)?;
             let alias = AliasName::new(asked.alias_name)?;

@@ -57,7 +57,17 @@ impl From<KeyError> for Refusal {
             }
             KeyError::InvalidTag { .. } => Self::new("TagException", message),
             KeyError::LimitExceeded { .. } => Self::new("LimitExceededException", message),
-            KeyError::ManagedByService { .. } => Self::new("AccessDeniedException", message),
+            KeyError::ManagedByService { .. } | KeyError::AccessDenied { .. } => {
+                Self::new("AccessDeniedException", message)
+            }
+            KeyError::MalformedPolicy { .. } => {
+                Self::new("MalformedPolicyDocumentException", message)
+            }
+            KeyError::NoSuchPolicy | KeyError::NoSuchGrant { .. } => {
+                Self::new("NotFoundException", message)
+            }
+            KeyError::InvalidGrantToken => Self::new("InvalidGrantTokenException", message),
+            KeyError::InvalidPrincipal { .. } => Self::new("InvalidArnException", message),
             KeyError::IncorrectKey { .. } => Self::new("IncorrectKeyException", message),
             // AWS gives no reason, so that a forged ciphertext teaches nothing.
             KeyError::NotAuthentic => Self::new("InvalidCiphertextException", ""),

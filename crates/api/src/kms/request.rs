@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use strongroom_keys::{EncryptionContext, KeyReference, Tags};
+use strongroom_keys::{EncryptionContext, KeyReference, Kms, NewPolicy, Tags};
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
@@ -107,6 +107,7 @@ pub(crate) struct CreateKey {
     pub(crate) origin: Option<String>,
     pub(crate) multi_region: Option<bool>,
     pub(crate) policy: Option<String>,
+    pub(crate) bypass_policy_lockout_safety_check: Option<bool>,
     pub(crate) tags: Option<Vec<Tag>>,
 }
 
@@ -267,7 +268,6 @@ pub(crate) struct GenerateRandom {
 pub(crate) struct NotOffered {
     dry_run: Option<bool>,
     recipient: Option<serde_json::Value>,
-    grant_tokens: Option<Vec<String>>,
 }
 
 impl NotOffered {
@@ -282,10 +282,6 @@ impl NotOffered {
             Self {
                 recipient: Some(_), ..
             } => "Recipient",
-            Self {
-                grant_tokens: Some(tokens),
-                ..
-            } if !tokens.is_empty() => "GrantTokens",
             _ => return Ok(()),
         };
         Err(Refusal::new(
@@ -293,6 +289,120 @@ impl NotOffered {
             format!("{named} is not offered"),
         ))
     }
+}
+
+/// The tokens of grants that a request of any operation can bring.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GrantTokens {
+    grant_tokens: Option<Vec<String>>,
+}
+
+impl GrantTokens {
+    const COUNT_MAX: usize = 10;
+    const LEN_BYTES_MAX: usize = 8_192;
+
+    /// Checks that each is of a grant that there is. A grant holds as soon as it is made, so its
+    /// token adds nothing.
+    pub(crate) async fn check(kms: &Kms, body: &[u8]) -> Result<(), Refusal> {
+        let asked: Self = read(body)?;
+        let tokens = asked.grant_tokens.unwrap_or_default();
+        if tokens.len() > Self::COUNT_MAX {
+            return Err(Refusal::validation("GrantTokens has at most 10 members"));
+        }
+        for token in tokens {
+            if !(1..=Self::LEN_BYTES_MAX).contains(&token.len()) {
+                return Err(Refusal::validation(
+                    "a grant token has 1 to 8192 characters",
+                ));
+            }
+            kms.check_grant_token(&token).await?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct OnePolicy {
+    pub(crate) key_id: String,
+    pub(crate) policy_name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct PutPolicy {
+    pub(crate) key_id: String,
+    pub(crate) policy_name: Option<String>,
+    pub(crate) policy: String,
+    pub(crate) bypass_policy_lockout_safety_check: Option<bool>,
+}
+
+/// A policy as the protocol takes it.
+///
+/// Source: AWS KMS API Reference, `PolicyType`.
+pub(crate) fn policy(document: String, bypass: Option<bool>) -> Result<NewPolicy, Refusal> {
+    let allowed = |letter: char| matches!(letter, '\t' | '\n' | '\r' | '\u{20}'..='\u{FF}');
+    if !(1..=131_072).contains(&document.len()) || !document.chars().all(allowed) {
+        return Err(Refusal::validation(
+            "Policy has 1 to 131072 characters, from U+0020 to U+00FF",
+        ));
+    }
+    Ok(NewPolicy {
+        document,
+        bypass_lockout_check: bypass.unwrap_or(false),
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct CreateGrant {
+    pub(crate) key_id: String,
+    pub(crate) grantee_principal: String,
+    pub(crate) retiring_principal: Option<String>,
+    pub(crate) operations: Vec<String>,
+    pub(crate) constraints: Option<Constraints>,
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct Constraints {
+    pub(crate) encryption_context_subset: Option<BTreeMap<String, String>>,
+    pub(crate) encryption_context_equals: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ListGrants {
+    pub(crate) key_id: String,
+    pub(crate) grant_id: Option<String>,
+    pub(crate) grantee_principal: Option<String>,
+    pub(crate) limit: Option<u64>,
+    pub(crate) marker: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ListRetirable {
+    pub(crate) retiring_principal: String,
+    pub(crate) limit: Option<u64>,
+    pub(crate) marker: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct RevokeGrant {
+    pub(crate) key_id: String,
+    pub(crate) grant_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct RetireGrant {
+    pub(crate) grant_token: Option<String>,
+    pub(crate) key_id: Option<String>,
+    pub(crate) grant_id: Option<String>,
 }
 
 #[cfg(test)]

@@ -25,10 +25,15 @@ pub(super) async fn enable(
 }
 
 /// A rotation on demand is done when it is answered, so none is ever in progress.
-pub(super) async fn status(kms: &Kms, asked: request::OneKey) -> Result<Value, Refusal> {
-    let status = kms
-        .rotation_status(&request::key_itself(&asked.key_id)?)
+pub(super) async fn status(
+    kms: &Kms,
+    asked: request::OneKey,
+    caller: &Caller,
+) -> Result<Value, Refusal> {
+    let key = request::key_itself(&asked.key_id)?;
+    kms.authorize_look(Some(&key), "GetKeyRotationStatus", caller)
         .await?;
+    let status = kms.rotation_status(&key).await?;
     let mut answer = json!({
         "KeyId": status.key.to_string(),
         "KeyRotationEnabled": status.automatic.is_some(),
@@ -40,7 +45,11 @@ pub(super) async fn status(kms: &Kms, asked: request::OneKey) -> Result<Value, R
     Ok(answer)
 }
 
-pub(super) async fn list(kms: &Kms, asked: request::ListRotations) -> Result<Value, Refusal> {
+pub(super) async fn list(
+    kms: &Kms,
+    asked: request::ListRotations,
+    caller: &Caller,
+) -> Result<Value, Refusal> {
     match asked.include_key_material.as_deref() {
         None | Some("ROTATIONS_ONLY") => {}
         Some("ALL_KEY_MATERIAL") => {
@@ -57,6 +66,8 @@ pub(super) async fn list(kms: &Kms, asked: request::ListRotations) -> Result<Val
     }
     let limit = request::limit(asked.limit, 100, 1_000)?;
     let key = request::key_itself(&asked.key_id)?;
+    kms.authorize_look(Some(&key), "ListKeyRotations", caller)
+        .await?;
     let (id, page) = kms
         .key_rotations(&key, asked.marker.as_deref(), limit)
         .await

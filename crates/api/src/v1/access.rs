@@ -4,7 +4,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderMap, Method, Uri};
 use secrecy::ExposeSecret as _;
 use strongroom_environment::{Clock as _, SystemClock};
-use strongroom_keys::{KeyError, Role};
+use strongroom_keys::{KeyError, Role, Standing};
 
 use crate::State;
 use crate::problem::Problem;
@@ -20,14 +20,14 @@ pub(super) async fn authenticate(
     uri: &Uri,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<(String, Role), Problem> {
+) -> Result<(String, Standing), Problem> {
     let authorization = headers
         .get(http::header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .ok_or_else(|| Problem::unauthenticated("send `Authorization: Bearer TOKEN`"))?;
     if let Some(token) = bearer_token(authorization) {
         return verify_slices_are_equal(token.as_bytes(), state.config.admin_token.as_bytes())
-            .map(|()| ("administrator".to_owned(), Role::Admin))
+            .map(|()| ("administrator".to_owned(), Standing::Root))
             .map_err(|_| Problem::unauthenticated("the bearer token is not the administrator's"));
     }
     let claim = signature::claim(headers).map_err(Problem::unauthenticated)?;
@@ -59,7 +59,10 @@ pub(super) async fn authenticate(
             },
         )
         .map_err(Problem::unauthenticated)?;
-    Ok((claim.scope.access_key_id.to_owned(), credential.user.role))
+    Ok((
+        claim.scope.access_key_id.to_owned(),
+        Standing::User(credential.user.role),
+    ))
 }
 
 /// The token of a bearer credential (RFC 6750). The name of the scheme is written in any case
@@ -71,7 +74,10 @@ fn bearer_token(authorization: &str) -> Option<&str> {
 
 /// Whether a role may make a request: an administrator may all, an auditor may read the audit log
 /// and the ledger, and a user has nothing to do here.
-pub(super) fn authorize(role: Role, method: &Method, path: &[&str]) -> Result<(), Problem> {
+pub(super) fn authorize(standing: Standing, method: &Method, path: &[&str]) -> Result<(), Problem> {
+    let Standing::User(role) = standing else {
+        return Ok(());
+    };
     let allowed = match role {
         Role::Admin => true,
         Role::Auditor => {
@@ -118,7 +124,9 @@ mod tests {
             (Role::Auditor, Method::GET, vec!["users"], false),
             (Role::User, Method::GET, vec!["keys"], false),
         ] {
-            assert_eq!(authorize(role, &method, &path).is_ok(), allowed, "{path:?}");
+            let authorized = authorize(Standing::User(role), &method, &path);
+            assert_eq!(authorized.is_ok(), allowed, "{path:?}");
+            assert!(authorize(Standing::Root, &method, &path).is_ok());
         }
     }
 }

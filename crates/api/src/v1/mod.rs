@@ -77,12 +77,13 @@ async fn dispatch(
     if (method, path.as_slice()) == (&Method::GET, &["openapi.json"]) {
         return serde_json::from_str(OPENAPI).map_err(Problem::internal);
     }
-    let (principal, role) = access::authenticate(state, method, uri, headers, body).await?;
-    access::authorize(role, method, &path)?;
+    let (principal, standing) = access::authenticate(state, method, uri, headers, body).await?;
+    access::authorize(standing, method, &path)?;
     let asked = Asked {
         state,
         caller: Caller {
             principal,
+            standing,
             request_id: info.id.clone(),
             operation: format!("v1:{method} /{}", path.first().unwrap_or(&"")),
             source: Some(info.peer.ip()),
@@ -234,14 +235,21 @@ fn decode(text: &str) -> Result<String, Problem> {
 impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Self {
         match error {
-            KeyError::NoSuchKey { .. } | KeyError::NoSuchAlias { .. } | KeyError::NoSuchUser => {
-                Self::not_found(error)
-            }
+            KeyError::NoSuchKey { .. }
+            | KeyError::NoSuchAlias { .. }
+            | KeyError::NoSuchPolicy
+            | KeyError::NoSuchGrant { .. }
+            | KeyError::NoSuchUser => Self::not_found(error),
             KeyError::InvalidReference { .. }
             | KeyError::InvalidContext { .. }
             | KeyError::InvalidTag { .. }
+            | KeyError::MalformedPolicy { .. }
+            | KeyError::InvalidGrantToken
+            | KeyError::InvalidPrincipal { .. }
             | KeyError::InvalidRequest { .. } => Self::invalid(error),
-            KeyError::ManagedByService { .. } => Self::forbidden(error),
+            KeyError::ManagedByService { .. } | KeyError::AccessDenied { .. } => {
+                Self::forbidden(error)
+            }
             KeyError::TokenUnavailable(_)
             | KeyError::AuditUnavailable(_)
             | KeyError::Metadata(_)

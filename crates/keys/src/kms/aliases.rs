@@ -3,6 +3,7 @@
 use strongroom_environment::Timestamp;
 use strongroom_meta::{Batch, CommitError, Scan, Table};
 
+use super::access::Wish;
 use super::{Alias, KeyManager, Kms, Page};
 use crate::arn::{AliasName, KeyId, KeyReference};
 use crate::caller::Caller;
@@ -31,7 +32,7 @@ impl Kms {
     ) -> Result<(), KeyError> {
         let _alone = self.administration.lock().await;
         let prepared = async {
-            let (id, target) = self.alias_target(alias, key).await?;
+            let (id, target) = self.alias_target(alias, key, "CreateAlias", caller).await?;
             if self.alias_row(alias).await?.is_some() {
                 return Err(KeyError::AliasExists {
                     alias: alias.clone(),
@@ -62,13 +63,14 @@ impl Kms {
     ) -> Result<(), KeyError> {
         let _alone = self.administration.lock().await;
         let prepared = async {
-            let (id, target) = self.alias_target(alias, key).await?;
+            let (id, target) = self.alias_target(alias, key, "UpdateAlias", caller).await?;
             let read = self.existing_alias(alias).await?;
             let mut row = read.row.clone();
             let mut batch = Batch::new();
             target.expect(&mut batch, KEYS, id.as_bytes());
             // A batch names a row once: to its own key an alias stays where it is.
             if row.key != id {
+                self.authorize_alias(row.key, "UpdateAlias", caller).await?;
                 self.check_alias_count(id).await?;
                 batch.delete(KEY_ALIASES, Self::key_alias_key(row.key, alias));
             }
@@ -95,6 +97,8 @@ impl Kms {
         let prepared = async {
             Self::check_not_reserved(alias)?;
             let read = self.existing_alias(alias).await?;
+            self.authorize_alias(read.row.key, "DeleteAlias", caller)
+                .await?;
             let mut batch = Batch::new();
             read.delete(&mut batch, ALIASES, alias.as_str().as_bytes());
             batch.delete(KEY_ALIASES, Self::key_alias_key(read.row.key, alias));
@@ -250,12 +254,28 @@ impl Kms {
         &self,
         alias: &AliasName,
         key: &KeyReference,
+        action: &str,
+        caller: &Caller,
     ) -> Result<(KeyId, rows::Read<KeyRow>), KeyError> {
         Self::check_not_reserved(alias)?;
         let (id, read) = self.find(key).await?;
         self.check_manager(id, &read.row)?;
+        self.authorize_alias(id, action, caller).await?;
         self.check_not_pending(id, &read.row)?;
         Ok((id, read))
+    }
+
+    /// An alias is the account's and names a key: the role has to allow it, and the key.
+    async fn authorize_alias(
+        &self,
+        key: KeyId,
+        action: &str,
+        caller: &Caller,
+    ) -> Result<(), KeyError> {
+        self.check_role(action, caller)?;
+        self.authorize(key, &Wish::to(action), caller)
+            .await
+            .map(drop)
     }
 
     fn check_not_reserved(alias: &AliasName) -> Result<(), KeyError> {

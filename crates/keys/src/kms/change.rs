@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use strongroom_meta::{Batch, CommitError};
 
+use super::access::{Wish, action_of};
 use super::{KeyState, Kms};
 use crate::arn::{KeyId, KeyReference};
 use crate::caller::Caller;
@@ -24,6 +25,22 @@ impl Kms {
         caller: &Caller,
         change: impl FnOnce(KeyId, &mut KeyRow) -> Result<(), KeyError> + Send,
     ) -> Result<(KeyId, KeyRow), KeyError> {
+        let action = action_of(entry.act);
+        let wish = Wish::to(&action).reference(reference);
+        self.change_key_as(&wish, reference, entry, caller, change)
+            .await
+    }
+
+    /// As [`Kms::change_key`], with more that the policy of the key can look at than the act that
+    /// the entry tells of.
+    pub(super) async fn change_key_as(
+        &self,
+        wish: &Wish<'_>,
+        reference: &KeyReference,
+        entry: Entry<'_>,
+        caller: &Caller,
+        change: impl FnOnce(KeyId, &mut KeyRow) -> Result<(), KeyError> + Send,
+    ) -> Result<(KeyId, KeyRow), KeyError> {
         let _alone = self.administration.lock().await;
         let (id, read) = match self.find(reference).await {
             Ok(found) => found,
@@ -34,14 +51,15 @@ impl Kms {
         };
         let entry = entry.key(KeyNamed::kms(&self.home.arn(id)));
         let mut row = read.row.clone();
-        let prepared = self
-            .check_manager(id, &row)
-            .and_then(|()| change(id, &mut row))
-            .map(|()| {
-                let mut batch = Batch::new();
-                Self::put_key(&mut batch, id, &read, &row);
-                batch
-            });
+        let prepared = async {
+            self.check_manager(id, &row)?;
+            self.authorize(id, wish, caller).await?;
+            change(id, &mut row)?;
+            let mut batch = Batch::new();
+            Self::put_key(&mut batch, id, &read, &row);
+            Ok(batch)
+        }
+        .await;
         let is_refused = prepared.is_err();
         let changed = self
             .journal

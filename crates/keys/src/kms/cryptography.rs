@@ -4,12 +4,14 @@ use strongroom_pkcs11::SealedBytes;
 use strongroom_seal::scrub_stack;
 use zeroize::Zeroizing;
 
+use super::access::{Authority, Wish, action_of};
 use super::{CiphertextBlob, Kms};
 use crate::arn::{KeyArn, KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::context::EncryptionContext;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
+use crate::names::GrantId;
 use crate::rows::KEY_VERSIONS;
 
 /// What [`Kms::encrypt`] gives.
@@ -84,13 +86,20 @@ impl Kms {
         plaintext: &[u8],
         caller: &Caller,
     ) -> Result<Encrypted, KeyError> {
-        let result = self.encrypt_for_caller(key, context, plaintext).await;
+        let result = self
+            .encrypt_for_caller(Wish::to("Encrypt"), (key, context), plaintext, caller)
+            .await;
         let named = named(
             key,
-            result.as_ref().ok().map(|done| (&done.blob, &done.key)),
+            result
+                .as_ref()
+                .ok()
+                .map(|(done, _)| (&done.blob, &done.key)),
         );
+        let (result, grant) = split(result);
         let entry = Entry::new(Event::KeyUse, "encrypt")
             .key(named)
+            .grant(grant)
             .context(context);
         self.journal.settle(caller, entry, result).await
     }
@@ -112,10 +121,16 @@ impl Kms {
             .key(self.named_source(read.as_ref().ok()))
             .context(context);
         let result = match read {
-            Ok(blob) => self.decrypt_for_caller(&blob, context, expected).await,
+            Ok(blob) => {
+                let wish = (Wish::to("Decrypt"), context);
+                self.decrypt_for_caller(&blob, wish, expected, caller).await
+            }
             Err(error) => Err(error),
         };
-        self.journal.settle(caller, entry, result).await
+        let (result, grant) = split(result);
+        self.journal
+            .settle(caller, entry.grant(grant), result)
+            .await
     }
 
     /// Decrypts a ciphertext and encrypts it again, under another key or with another context.
@@ -133,18 +148,25 @@ impl Kms {
     ) -> Result<Reencrypted, KeyError> {
         let read = CiphertextBlob::from_bytes(blob);
         let source = self.named_source(read.as_ref().ok());
+        let mut source_grant = None;
         let result = async {
-            let opened = self
-                .decrypt_for_caller(&read?, source_context, expected)
+            let blob = read?;
+            let is_same = self.id_of(key).await? == blob.key;
+            let wish = Wish::to("ReEncryptFrom").with("kms:ReEncryptOnSameKey", is_same);
+            let (opened, authority) = self
+                .decrypt_for_caller(&blob, (wish, source_context), expected, caller)
                 .await?;
-            let sealed = self
-                .encrypt_for_caller(key, context, &opened.plaintext)
+            source_grant = authority.grant;
+            let wish = Wish::to("ReEncryptTo").with("kms:ReEncryptOnSameKey", is_same);
+            let (sealed, authority) = self
+                .encrypt_for_caller(wish, (key, context), &opened.plaintext, caller)
                 .await?;
-            Ok(Reencrypted {
+            let done = Reencrypted {
                 blob: sealed.blob,
                 key: sealed.key,
                 source_key: opened.key,
-            })
+            };
+            Ok((done, authority))
         }
         .await;
         let named = named(
@@ -152,11 +174,14 @@ impl Kms {
             result
                 .as_ref()
                 .ok()
-                .map(|done: &Reencrypted| (&done.blob, &done.key)),
+                .map(|(done, _): &(Reencrypted, _)| (&done.blob, &done.key)),
         );
+        let (result, grant) = split(result);
         let entry = Entry::new(Event::KeyUse, "re-encrypt")
             .key(named)
             .from(source, None)
+            .grant(grant)
+            .source_grant(source_grant)
             .context(context)
             .source_context(source_context);
         self.journal.settle(caller, entry, result).await
@@ -207,6 +232,7 @@ impl Kms {
         caller: &Caller,
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let result = async {
+            self.check_role("GenerateRandom", caller)?;
             check_random(len_bytes)?;
             Ok(self.token.random(len_bytes).await?)
         }
@@ -227,12 +253,16 @@ impl Kms {
             check_random(len_bytes)?;
             let mut plaintext = Zeroizing::new(vec![0; len_bytes]);
             self.entropy.fill(&mut plaintext);
-            let sealed = self.encrypt_for_caller(key, context, &plaintext).await?;
-            Ok(GeneratedDataKey {
+            let action = action_of(act);
+            let (sealed, authority) = self
+                .encrypt_for_caller(Wish::to(&action), (key, context), &plaintext, caller)
+                .await?;
+            let made = GeneratedDataKey {
                 plaintext,
                 blob: sealed.blob,
                 key: sealed.key,
-            })
+            };
+            Ok((made, authority))
         }
         .await;
         let named = named(
@@ -240,18 +270,27 @@ impl Kms {
             result
                 .as_ref()
                 .ok()
-                .map(|made: &GeneratedDataKey| (&made.blob, &made.key)),
+                .map(|(made, _): &(GeneratedDataKey, _)| (&made.blob, &made.key)),
         );
-        let entry = Entry::new(Event::KeyUse, act).key(named).context(context);
+        let (result, grant) = split(result);
+        let entry = Entry::new(Event::KeyUse, act)
+            .key(named)
+            .grant(grant)
+            .context(context);
         self.journal.settle(caller, entry, result).await
     }
 
     async fn encrypt_for_caller(
         &self,
-        key: &KeyReference,
-        context: &EncryptionContext,
+        wish: Wish<'_>,
+        (key, context): (&KeyReference, &EncryptionContext),
         plaintext: &[u8],
-    ) -> Result<Encrypted, KeyError> {
+        caller: &Caller,
+    ) -> Result<(Encrypted, Authority), KeyError> {
+        let wish = wish
+            .reference(key)
+            .context(context)
+            .with("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
         if !(1..=Self::PLAINTEXT_LEN_BYTES_MAX).contains(&plaintext.len()) {
             return Err(KeyError::InvalidRequest {
                 rule: "a plaintext has 1 to 4096 bytes",
@@ -259,18 +298,27 @@ impl Kms {
         }
         let (id, read) = self.find(key).await?;
         self.check_manager(id, &read.row)?;
-        Ok(Encrypted {
+        let authority = self.authorize(id, &wish, caller).await?;
+        let done = Encrypted {
             blob: self.seal_under(id, context, plaintext).await?,
             key: self.home.arn(id),
-        })
+        };
+        Ok((done, authority))
     }
 
     async fn decrypt_for_caller(
         &self,
         blob: &CiphertextBlob,
-        context: &EncryptionContext,
+        (wish, context): (Wish<'_>, &EncryptionContext),
         expected: Option<&KeyReference>,
-    ) -> Result<Decrypted, KeyError> {
+        caller: &Caller,
+    ) -> Result<(Decrypted, Authority), KeyError> {
+        let mut wish = wish
+            .context(context)
+            .with("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
+        if let Some(expected) = expected {
+            wish = wish.reference(expected);
+        }
         if let Some(expected) = expected {
             let expected = self.find(expected).await?.0;
             if expected != blob.key {
@@ -281,10 +329,12 @@ impl Kms {
         }
         let (id, read) = self.find(&KeyReference::Id(blob.key)).await?;
         self.check_manager(id, &read.row)?;
-        Ok(Decrypted {
+        let authority = self.authorize(id, &wish, caller).await?;
+        let done = Decrypted {
             plaintext: self.open_blob(blob, context).await?,
             key: self.home.arn(id),
-        })
+        };
+        Ok((done, authority))
     }
 
     pub(super) async fn seal_under(
@@ -345,6 +395,14 @@ fn named(key: &KeyReference, done: Option<(&CiphertextBlob, &KeyArn)>) -> KeyNam
     match done {
         Some((blob, arn)) => KeyNamed::kms(arn).with_version(blob.version),
         None => KeyNamed::reference(key),
+    }
+}
+
+/// The result by itself, and the grant that allowed it.
+fn split<T>(result: Result<(T, Authority), KeyError>) -> (Result<T, KeyError>, Option<GrantId>) {
+    match result {
+        Ok((done, authority)) => (Ok(done), authority.grant),
+        Err(error) => (Err(error), None),
     }
 }
 

@@ -5,13 +5,15 @@ use std::sync::Weak;
 use async_trait::async_trait;
 use strongroom_seal::{DataKey, scrub_stack};
 
+use super::access::{Authority, Wish};
 use super::{CiphertextBlob, Kms};
 use crate::arn::{KeyArn, KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::context::EncryptionContext;
-use crate::custody::{KeyCustody, SealedDataKey, StateObserver};
+use crate::custody::{CustodyUse, KeyCustody, SealedDataKey, StateObserver};
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
+use crate::names::GrantId;
 use crate::rows::Material;
 
 #[async_trait]
@@ -24,6 +26,18 @@ impl KeyCustody for Kms {
         self.home.arn(key)
     }
 
+    async fn authorize(
+        &self,
+        key: KeyId,
+        custody_use: CustodyUse,
+        context: &EncryptionContext,
+        caller: &Caller,
+    ) -> Result<Option<GrantId>, KeyError> {
+        self.authorize_use(key, custody_use, context, caller)
+            .await
+            .map(|authority| authority.grant)
+    }
+
     async fn seal(
         &self,
         key: KeyId,
@@ -32,13 +46,24 @@ impl KeyCustody for Kms {
         caller: &Caller,
     ) -> Result<SealedDataKey, KeyError> {
         let arn = self.home.arn(key);
-        let result = self.seal_under(key, context, data_key.expose()).await;
+        let mut grant = None;
+        let result = async {
+            // A key that is not there is told before it is denied.
+            self.find(&KeyReference::Id(key)).await?;
+            let authority = self
+                .authorize_use(key, CustodyUse::Seal, context, caller)
+                .await?;
+            grant = authority.grant;
+            self.seal_under(key, context, data_key.expose()).await
+        }
+        .await;
         let named = match &result {
             Ok(blob) => KeyNamed::kms(&arn).with_version(blob.version),
             Err(_) => KeyNamed::kms(&arn),
         };
         let entry = Entry::new(Event::KeyUse, "seal-data-key")
             .key(named)
+            .grant(grant)
             .context(context);
         let result = result.map(|blob| SealedDataKey { blob, key: arn });
         self.journal.settle(caller, entry, result).await
@@ -50,7 +75,17 @@ impl KeyCustody for Kms {
         context: &EncryptionContext,
         caller: &Caller,
     ) -> Result<DataKey, KeyError> {
-        let result = self.open_blob(blob, context).await.and_then(|opened| {
+        let mut grant = None;
+        let opened = async {
+            self.find(&KeyReference::Id(blob.key())).await?;
+            let authority = self
+                .authorize_use(blob.key(), CustodyUse::Open, context, caller)
+                .await?;
+            grant = authority.grant;
+            self.open_blob(blob, context).await
+        }
+        .await;
+        let result = opened.and_then(|opened| {
             let key = opened
                 .first_chunk()
                 .filter(|_| opened.len() == DataKey::LEN_BYTES)
@@ -60,6 +95,7 @@ impl KeyCustody for Kms {
         });
         let entry = Entry::new(Event::KeyUse, "open-data-key")
             .key(self.named_source(Some(blob)))
+            .grant(grant)
             .context(context);
         self.journal.settle(caller, entry, result).await
     }
@@ -77,5 +113,25 @@ impl KeyCustody for Kms {
 
     fn watch(&self, observer: Weak<dyn StateObserver>) {
         self.observers.lock().0.push(observer);
+    }
+}
+
+impl Kms {
+    async fn authorize_use(
+        &self,
+        key: KeyId,
+        custody_use: CustodyUse,
+        context: &EncryptionContext,
+        caller: &Caller,
+    ) -> Result<Authority, KeyError> {
+        let action = match custody_use {
+            CustodyUse::Seal => "GenerateDataKey",
+            CustodyUse::Open => "Decrypt",
+        };
+        let wish = Wish::to(action)
+            .context(context)
+            .with("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT")
+            .through_store();
+        self.authorize(key, &wish, caller).await
     }
 }

@@ -3,13 +3,16 @@
 use strongroom_meta::{Batch, Scan};
 
 use super::change::days;
+use super::policies::{NewPolicy, named};
 use super::tags::Tags;
 use super::{KeyDescription, KeyManager, KeyState, Kms, Page, RotationSchedule};
 use crate::arn::{AliasName, KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
-use crate::rows::{self, ALIASES, AliasRow, DUE, Due, KEY_VERSIONS, KEYS, KeyRow, Origin, Read};
+use crate::rows::{
+    self, ALIASES, AliasRow, DUE, Due, KEY_POLICIES, KEY_VERSIONS, KEYS, KeyRow, Origin, Read,
+};
 
 /// What a new key is to be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -18,6 +21,8 @@ pub struct NewKey {
     pub description: String,
     /// Its first tags.
     pub tags: Tags,
+    /// Its policy; `None` for the one that leaves everything to the account.
+    pub policy: Option<NewPolicy>,
 }
 
 impl From<&str> for NewKey {
@@ -26,6 +31,7 @@ impl From<&str> for NewKey {
         Self {
             description: description.into(),
             tags: Tags::default(),
+            policy: None,
         }
     }
 }
@@ -39,7 +45,9 @@ impl Kms {
     /// Makes a key for encryption and decryption: AES-256, inside the token.
     ///
     /// # Errors
-    /// [`KeyError::InvalidRequest`]: the description is too long. [`KeyError::TokenUnavailable`],
+    /// [`KeyError::InvalidRequest`]: the description is too long. [`KeyError::MalformedPolicy`],
+    /// [`KeyError::LimitExceeded`]: the policy will not do. [`KeyError::AccessDenied`],
+    /// [`KeyError::TokenUnavailable`],
     /// [`KeyError::AuditUnavailable`], [`KeyError::NotCommitted`].
     pub async fn create_key(
         &self,
@@ -74,11 +82,18 @@ impl Kms {
             on_demand_rotations: 0,
             description: new.description.clone(),
         };
-        let prepared = self.prepare_key(id, &row, &new.tags, alias).await;
+        let prepared = self.prepare_key(id, &row, new, alias, caller).await;
         let mut entry = Entry::new(Event::KeyAdministration, "create-key")
             .key(KeyNamed::kms(&self.home.arn(id)).with_version(row.current));
+        let mut detail = serde_json::Map::new();
         if !new.tags.is_empty() {
-            entry = entry.detail(new.tags.named());
+            detail.insert("tags".into(), new.tags.names());
+        }
+        if let Some(policy) = &new.policy {
+            detail.extend(named(policy));
+        }
+        if !detail.is_empty() {
+            entry = entry.detail(detail.into());
         }
         self.journal
             .change(&*self.meta, caller, entry, prepared)
@@ -90,10 +105,19 @@ impl Kms {
         &self,
         id: KeyId,
         row: &KeyRow,
-        tags: &Tags,
+        new: &NewKey,
         alias: Option<&AliasName>,
+        caller: &Caller,
     ) -> Result<Batch, KeyError> {
+        self.check_role("CreateKey", caller)?;
         check_description(&row.description)?;
+        let policy = match &new.policy {
+            Some(policy) => {
+                let facts = Self::facts_of(row);
+                Some(self.checked_policy(id, facts, policy, caller).await?)
+            }
+            None => None,
+        };
         let version = self
             .make_version(id, row.current, Origin::Creation, row.created)
             .await?;
@@ -108,7 +132,10 @@ impl Kms {
         if let Some(due) = Due::of(id, row) {
             batch.put(DUE, due.to_bytes(), []);
         }
-        tags.put(&mut batch, id);
+        new.tags.put(&mut batch, id);
+        if let Some(policy) = policy {
+            rows::create(&mut batch, KEY_POLICIES, id.as_bytes(), &policy);
+        }
         if let Some(alias) = alias {
             Self::put_new_alias(&mut batch, alias, id, row.created);
         }

@@ -3,6 +3,7 @@
 //! The value of a KMS key is made in the token, leaves it only wrapped by the root KEK, and is
 //! used inside the token. This process never sees it.
 
+mod access;
 mod aliases;
 mod change;
 mod ciphertext;
@@ -10,7 +11,9 @@ mod cryptography;
 mod custodian;
 mod destruction;
 mod due;
+mod grants;
 mod keys;
+mod policies;
 mod rotation;
 mod states;
 mod tags;
@@ -30,10 +33,13 @@ use crate::custody::StateObserver;
 use crate::error::KeyError;
 use crate::journal::Journal;
 
+pub use access::Principal;
 pub use ciphertext::CiphertextBlob;
 pub use cryptography::{Decrypted, Encrypted, GeneratedDataKey, Reencrypted};
 pub use due::DueReport;
+pub use grants::{Grant, GrantConstraint, GrantFilter, GrantOperation, GrantReference, NewGrant};
 pub use keys::NewKey;
+pub use policies::NewPolicy;
 pub use rotation::{RotationSchedule, RotationStatus};
 pub use tags::Tags;
 pub use versions::{RotationKind, VersionDescription, VersionState};
@@ -127,6 +133,7 @@ pub struct Kms {
     entropy: Arc<dyn Entropy>,
     /// Wrapped key versions whose MAC was found right. They never change, so they need no expiry.
     verified: Mutex<LruCache<(KeyId, KeyVersion), Arc<WrappedKey>>>,
+    governances: access::Governances,
     /// Held while a key, an alias or a state is changed.
     administration: tokio::sync::Mutex<()>,
     observers: Mutex<Observers>,
@@ -155,6 +162,7 @@ impl Kms {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         Self {
+            governances: access::Governances::new(&home),
             home,
             token,
             meta,

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use strongroom_environment::Timestamp;
 use strongroom_meta::Batch;
 
+use super::access::Wish;
 use super::change::days;
 use super::{KeyDescription, KeyState, Kms};
 use crate::arn::{KeyId, KeyReference, KeyVersion};
@@ -97,18 +98,20 @@ impl Kms {
                 }
             };
             let mut row = read.row.clone();
-            let allowed = kms
-                .check_manager(id, &row)
-                .and_then(|()| kms.check_enabled(id, &row))
-                .and_then(|()| {
-                    if row.on_demand_rotations >= Self::ON_DEMAND_ROTATIONS_MAX {
-                        return Err(KeyError::LimitExceeded {
-                            limit: "a key is rotated at most 25 times on demand",
-                        });
-                    }
-                    row.on_demand_rotations += 1;
-                    Ok(())
-                });
+            let allowed = async {
+                kms.check_manager(id, &row)?;
+                let wish = Wish::to("RotateKeyOnDemand").reference(&reference);
+                kms.authorize(id, &wish, &caller).await?;
+                kms.check_enabled(id, &row)?;
+                if row.on_demand_rotations >= Self::ON_DEMAND_ROTATIONS_MAX {
+                    return Err(KeyError::LimitExceeded {
+                        limit: "a key is rotated at most 25 times on demand",
+                    });
+                }
+                row.on_demand_rotations += 1;
+                Ok(())
+            }
+            .await;
             if let Err(error) = allowed {
                 let entry = entry.key(KeyNamed::kms(&kms.home.arn(id)));
                 return kms.journal.settle(&caller, entry, Err(error)).await;
@@ -139,7 +142,10 @@ impl Kms {
         let entry = Entry::new(Event::KeyAdministration, "enable-key-rotation")
             .detail(serde_json::json!({ "rotation_period_days": period_days }));
         let now = self.clock.now();
-        self.change_key(reference, entry, caller, |id, row| {
+        let wish = Wish::to("EnableKeyRotation")
+            .reference(reference)
+            .with("kms:RotationPeriodInDays", period_days);
+        self.change_key_as(&wish, reference, entry, caller, |id, row| {
             self.check_enabled(id, row)?;
             if !Self::ROTATION_DAYS.contains(&period_days) {
                 return Err(KeyError::InvalidRequest {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use strongroom_environment::Timestamp;
 
+use super::access::{Wish, action_of};
 use super::change::days;
 use super::{KeyDescription, KeyState, Kms};
 use crate::arn::{KeyArn, KeyReference};
@@ -87,8 +88,13 @@ impl Kms {
         Self::to_the_end(async move {
             let entry = Entry::new(Event::KeyAdministration, change.act());
             let now = kms.clock.now();
+            let action = action_of(change.act());
+            let mut wish = Wish::to(&action).reference(&reference);
+            if let Change::ScheduleDeletion { days } = change {
+                wish = wish.with("kms:ScheduleKeyDeletionPendingWindowInDays", days);
+            }
             let (id, row) = kms
-                .change_key(&reference, entry, &caller, |id, row| {
+                .change_key_as(&wish, &reference, entry, &caller, |id, row| {
                     row.state = change.apply(row.state, now, || kms.home.arn(id))?;
                     Ok(())
                 })

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use data_encoding::BASE64URL_NOPAD;
 use strongroom_meta::{Batch, Scan};
 
+use super::access::Wish;
 use super::{Kms, Page};
 use crate::arn::{KeyId, KeyReference};
 use crate::caller::Caller;
@@ -73,13 +74,12 @@ impl Tags {
 
     /// The names, for an entry of the log: with the values it might be longer than one can be.
     pub(super) fn named(&self) -> serde_json::Value {
-        named(self.0.keys())
+        serde_json::json!({ "tags": self.names() })
     }
-}
 
-fn named<'a>(names: impl Iterator<Item = &'a String>) -> serde_json::Value {
-    let names: Vec<&String> = names.collect();
-    serde_json::json!({ "tags": names })
+    pub(super) fn names(&self) -> serde_json::Value {
+        self.0.keys().cloned().collect()
+    }
 }
 
 fn check_name(name: &str) -> Result<(), KeyError> {
@@ -129,7 +129,10 @@ impl Kms {
         caller: &Caller,
     ) -> Result<(), KeyError> {
         let _alone = self.administration.lock().await;
-        let found = self.taggable(reference).await;
+        let wish = Wish::to("TagResource")
+            .reference(reference)
+            .with_all("aws:TagKeys", tags.0.keys().cloned());
+        let found = self.taggable(reference, &wish, caller).await;
         let entry = self
             .tag_entry("tag-key", reference, found.as_ref().ok())
             .detail(tags.named());
@@ -168,7 +171,10 @@ impl Kms {
         let pairs = names.iter().map(|name| (name.clone(), String::new()));
         let named = Tags::new(pairs);
         let _alone = self.administration.lock().await;
-        let found = self.taggable(reference).await;
+        let wish = Wish::to("UntagResource")
+            .reference(reference)
+            .with_all("aws:TagKeys", names.iter().cloned());
+        let found = self.taggable(reference, &wish, caller).await;
         let mut entry = self.tag_entry("untag-key", reference, found.as_ref().ok());
         if let Ok(named) = &named {
             entry = entry.detail(named.named());
@@ -227,9 +233,15 @@ impl Kms {
 
     /// The row of a key whose tags may be changed. It is written again with them, so that of two
     /// who change them at once one reads them anew.
-    async fn taggable(&self, reference: &KeyReference) -> Result<(KeyId, Read<KeyRow>), KeyError> {
+    async fn taggable(
+        &self,
+        reference: &KeyReference,
+        wish: &Wish<'_>,
+        caller: &Caller,
+    ) -> Result<(KeyId, Read<KeyRow>), KeyError> {
         let (id, read) = self.find(reference).await?;
         self.check_manager(id, &read.row)?;
+        self.authorize(id, wish, caller).await?;
         self.check_not_pending(id, &read.row)?;
         Ok((id, read))
     }

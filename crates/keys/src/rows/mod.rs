@@ -1,5 +1,6 @@
 //! The rows of the key service. Their bytes are described in `docs/format/keys.md`.
 
+mod access;
 mod data_keys;
 mod kms_keys;
 #[cfg(test)]
@@ -9,6 +10,7 @@ use strongroom_meta::{Batch, Expected, MetaStore, Revision, Table};
 
 use crate::error::KeyError;
 
+pub(crate) use access::{GrantCountRow, GrantRow, PolicyRow};
 pub(crate) use data_keys::{BucketKeyRow, ServiceKeyRow};
 pub(crate) use kms_keys::{
     AliasRow, Due, DueAct, KeyRow, KeyVersionRow, Material, Origin, TagRow, tag_key, version_key,
@@ -25,6 +27,16 @@ pub(crate) const ALIASES: Table = Table::new("kms_aliases");
 pub(crate) const KEY_ALIASES: Table = Table::new("kms_key_aliases");
 /// The tags of KMS keys, by key id and tag key.
 pub(crate) const KEY_TAGS: Table = Table::new("kms_key_tags");
+/// The policies of KMS keys that were given one, by key id.
+pub(crate) const KEY_POLICIES: Table = Table::new("kms_key_policies");
+/// Grants, by key id and grant id.
+pub(crate) const GRANTS: Table = Table::new("kms_grants");
+/// The grants of a principal, by key id, principal and grant id.
+pub(crate) const GRANTS_OF: Table = Table::new("kms_grants_of");
+/// The grants that a principal may retire, by principal, key id and grant id.
+pub(crate) const RETIRABLE_GRANTS: Table = Table::new("kms_retirable_grants");
+/// How many grants a KMS key has, by key id.
+pub(crate) const GRANT_COUNTS: Table = Table::new("kms_grant_counts");
 /// What is to be done with a KMS key at a date, by date.
 pub(crate) const DUE: Table = Table::new("kms_due");
 /// Bucket keys, by bucket key id.

@@ -5,7 +5,10 @@ use strongroom_pkcs11::{KeyLabel, WrappedKey};
 
 use super::*;
 use crate::arn::{KeyId, KeyVersion};
-use crate::kms::{CiphertextBlob, KeyManager, KeyState, RotationSchedule};
+use crate::context::EncryptionContext;
+use crate::kms::{
+    CiphertextBlob, GrantConstraint, GrantOperation, KeyManager, KeyState, RotationSchedule,
+};
 
 /// The bytes called `name` in the `number`th example of a table on the format's page.
 fn example(table: Table, number: usize, name: &str) -> Vec<u8> {
@@ -77,6 +80,25 @@ fn the_documented_rows_decode() {
         description: "Photos, all of them".into(),
     };
     assert_documented(KEYS, 0, &row);
+    let policy = "{\"Statement\":{\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"000000000000\"},\
+        \"Action\":\"kms:*\",\"Resource\":\"*\"}}";
+    let row_of_policy = PolicyRow {
+        document: policy.into(),
+    };
+    assert_documented(KEY_POLICIES, 0, &row_of_policy);
+    let pairs = [("department".to_owned(), "9".to_owned())];
+    let row_of_grant = GrantRow {
+        created,
+        operations: vec![GrantOperation::Decrypt, GrantOperation::DescribeKey],
+        constraint: Some(GrantConstraint::ContextSubset(
+            EncryptionContext::new(pairs).expect("a context"),
+        )),
+        grantee: "user/SRAKOBYXE43UOV3HO6DZ".into(),
+        retiring: Some("root".into()),
+        name: Some("report".into()),
+    };
+    assert_documented(GRANTS, 0, &row_of_grant);
+    assert_documented(GRANT_COUNTS, 0, &GrantCountRow { count: 1 });
     let due = Due::of(id, &row).expect("it has a date");
     assert_eq!(due.to_bytes(), example(DUE, 0, "key"));
     assert_eq!(Due::from_bytes(&due.to_bytes()), Some(due));

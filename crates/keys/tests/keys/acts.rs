@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use strongroom_keys::{
-    AccessKeyId, AliasName, EncryptionContext, KeyDescription, KeyEnvelope, KeyError, KeyReference,
-    ObjectName, Protection, Role,
+    AccessKeyId, AliasName, EncryptionContext, GrantId, GrantOperation, GrantReference,
+    KeyDescription, KeyEnvelope, KeyError, KeyReference, Kms, NewGrant, NewPolicy, ObjectName,
+    Protection, Role,
 };
 use strongroom_seal::DataKey;
 
 use crate::world::{
-    World, by_customer_key, by_kms_key, caller, context, customer_key, object, tags,
+    World, a_grant, allow, as_user, by_customer_key, by_kms_key, caller, context, customer_key,
+    object, open_policy, policy, tags,
 };
 
 pub(crate) const PLAINTEXT: &[u8] = b"what is encrypted here is not for the log";
@@ -21,6 +23,10 @@ pub(crate) struct Stage {
     pub(crate) key: KeyDescription,
     pub(crate) disabled: KeyDescription,
     pub(crate) pending: KeyDescription,
+    /// Only administrators may use it, and users by a grant.
+    pub(crate) guarded: KeyDescription,
+    pub(crate) named_grant: NewGrant,
+    pub(crate) grant: GrantId,
     pub(crate) alias: AliasName,
     pub(crate) name: ObjectName,
     pub(crate) customers: KeyEnvelope,
@@ -38,7 +44,8 @@ impl Stage {
     pub(crate) async fn new() -> Self {
         let world = World::new().await;
         let (kms, users) = (&world.service.kms, &world.service.users);
-        let [key, disabled, pending] = [
+        let [key, disabled, pending, guarded] = [
+            world.kms_key().await,
             world.kms_key().await,
             world.kms_key().await,
             world.kms_key().await,
@@ -49,6 +56,30 @@ impl Stage {
             .schedule_key_deletion(&pending.id.into(), 7, &caller())
             .await;
         done.expect("it is scheduled");
+        let policy = NewPolicy {
+            document: policy(&[allow("arn:aws:iam::000000000000:role/admin", "kms:*")]),
+            bypass_lockout_check: false,
+        };
+        let done = kms
+            .put_key_policy(&guarded.id.into(), Kms::POLICY_NAME, &policy, &caller())
+            .await;
+        done.expect("it has a policy");
+        let for_users = NewGrant {
+            operations: vec![GrantOperation::Encrypt],
+            ..a_grant()
+        };
+        let done = kms
+            .create_grant(&guarded.id.into(), &for_users, &caller())
+            .await;
+        done.expect("it has a grant");
+        let named_grant = NewGrant {
+            name: Some("stage".into()),
+            ..a_grant()
+        };
+        let done = kms
+            .create_grant(&key.id.into(), &named_grant, &caller())
+            .await;
+        let (grant, _) = done.expect("it has a grant");
         let set = tags(&[("stage", "set")]);
         let done = kms.tag_key(&key.id.into(), &set, &caller()).await;
         done.expect("it is tagged");
@@ -98,6 +129,9 @@ impl Stage {
             key,
             disabled,
             pending,
+            guarded,
+            named_grant,
+            grant,
             alias,
             name,
             customers,
@@ -156,6 +190,15 @@ pub(crate) enum Act {
     DisableKeyRotation,
     TagKey,
     UntagKey,
+    PutKeyPolicy,
+    PutBrokenKeyPolicy,
+    CreateGrant,
+    CreateSameGrant,
+    RevokeGrant,
+    RevokeNoGrant,
+    RetireGrant,
+    EncryptUnderGrant,
+    LookInVain,
     DestroyKey,
     EnableKey,
     DisableKey,
@@ -174,7 +217,7 @@ pub(crate) enum Act {
 }
 
 /// Every act, what its last entry says was done, and why not.
-pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 51] = {
+pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 60] = {
     use Act::*;
     const ADMINISTRATION: &str = "key-administration";
     const MISMATCH: Option<&str> = Some("customer-key-mismatch");
@@ -251,6 +294,25 @@ pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 51] = {
         ),
         (TagKey, ADMINISTRATION, "tag-key", None),
         (UntagKey, ADMINISTRATION, "untag-key", None),
+        (PutKeyPolicy, ADMINISTRATION, "put-key-policy", None),
+        (
+            PutBrokenKeyPolicy,
+            ADMINISTRATION,
+            "put-key-policy",
+            Some("malformed-policy"),
+        ),
+        (CreateGrant, ADMINISTRATION, "create-grant", None),
+        (CreateSameGrant, ADMINISTRATION, "create-grant", None),
+        (RevokeGrant, ADMINISTRATION, "revoke-grant", None),
+        (
+            RevokeNoGrant,
+            ADMINISTRATION,
+            "revoke-grant",
+            Some("no-such-grant"),
+        ),
+        (RetireGrant, ADMINISTRATION, "retire-grant", None),
+        (EncryptUnderGrant, "key-use", "encrypt", None),
+        (LookInVain, ADMINISTRATION, "look", Some("access-denied")),
         (DestroyKey, ADMINISTRATION, "destroy-key", None),
         (EnableKey, "key-administration", "enable-key", None),
         (DisableKey, "key-administration", "disable-key", None),
@@ -416,6 +478,50 @@ impl Act {
             Self::UntagKey => {
                 let names = ["stage".into(), "new".into()];
                 kms.untag_key(key, &names, who).await.map(nothing)
+            }
+            Self::PutKeyPolicy | Self::PutBrokenKeyPolicy => {
+                let document = if self == Self::PutKeyPolicy {
+                    open_policy()
+                } else {
+                    "broken".into()
+                };
+                let policy = NewPolicy {
+                    document,
+                    bypass_lockout_check: false,
+                };
+                kms.put_key_policy(key, Kms::POLICY_NAME, &policy, who)
+                    .await
+                    .map(nothing)
+            }
+            Self::CreateGrant => {
+                let made = kms.create_grant(key, &a_grant(), who).await;
+                made.map(|_| Vec::new())
+            }
+            Self::CreateSameGrant => {
+                let made = kms.create_grant(key, &stage.named_grant, who).await?;
+                assert_eq!(made.0, stage.grant);
+                Ok(Vec::new())
+            }
+            Self::RevokeGrant => kms.revoke_grant(key, stage.grant, who).await.map(nothing),
+            Self::RevokeNoGrant => {
+                let none = GrantId([7; 32]);
+                kms.revoke_grant(key, none, who).await.map(nothing)
+            }
+            Self::RetireGrant => {
+                let named = GrantReference::Id(key.clone(), stage.grant);
+                kms.retire_grant(&named, who).await.map(nothing)
+            }
+            Self::EncryptUnderGrant => {
+                let user = &as_user();
+                let guarded = &stage.guarded.id.into();
+                let encrypt = kms.encrypt(guarded, pairs, PLAINTEXT, user).await;
+                encrypt.map(|_| Vec::new())
+            }
+            Self::LookInVain => {
+                let look = kms
+                    .authorize_look(Some(key), "GetKeyPolicy", &as_user())
+                    .await;
+                look.map(nothing)
             }
             Self::DestroyKey => {
                 stage.world.clock.pass(Duration::from_secs(7 * 86_400));

@@ -7,8 +7,9 @@ use data_encoding::HEXLOWER;
 use secrecy::ExposeSecret;
 use strongroom_environment::Clock;
 use strongroom_keys::{
-    AliasName, Caller, ChainLink, CiphertextBlob, KeyEnvelope, KeyManager, KeyState, KeyVersion,
-    LedgerKey, NewKey, ProtectedVersion, Protection, Role, Tags,
+    AliasName, Caller, ChainLink, CiphertextBlob, GrantConstraint, GrantFilter, GrantOperation,
+    KeyEnvelope, KeyManager, KeyState, KeyVersion, Kms, LedgerKey, NewGrant, NewKey, NewPolicy,
+    ProtectedVersion, Protection, Role, Standing, Tags,
 };
 use strongroom_meta::Batch;
 
@@ -39,6 +40,23 @@ async fn the_installation_of_the_page_opens() {
     let tags = kms.list_tags(&key().into(), None, 10).await;
     let tags = tags.expect("a page").items;
     assert_eq!(tags, [("team".into(), "imaging".into())]);
+    let grants = kms
+        .list_grants(&key().into(), &GrantFilter::All, None, 10, who)
+        .await;
+    let [grant] = grants.expect("a page").items.try_into().expect("one");
+    assert_eq!(
+        (grant.grantee.as_str(), grant.name.as_deref()),
+        (
+            "arn:aws:iam::000000000000:user/SRAKOBYXE43UOV3HO6DZ",
+            Some("report")
+        )
+    );
+    assert_eq!(
+        grant.operations,
+        [GrantOperation::Decrypt, GrantOperation::DescribeKey]
+    );
+    let policy = kms.key_policy(&key().into(), Kms::POLICY_NAME, who).await;
+    assert!(policy.expect("a policy").contains("000000000000"));
     let due = kms.run_due(who).await.expect("nothing is due");
     assert_eq!(due.next, Some(moment + year));
     let aliases = kms.list_aliases(Some(&key().into()), None, 10).await;
@@ -135,6 +153,11 @@ async fn the_installation_of_the_page_is_what_is_written() {
             "kms_keys",
             "kms_key_versions",
             "kms_key_tags",
+            "kms_key_policies",
+            "kms_grants",
+            "kms_grants_of",
+            "kms_retirable_grants",
+            "kms_grant_counts",
             "kms_due",
             "users",
         ])
@@ -145,6 +168,7 @@ async fn the_installation_of_the_page_is_what_is_written() {
     let new = NewKey {
         description: "Photos, all of them".into(),
         tags: Tags::new(tags).expect("tags"),
+        policy: None,
     };
     let made = kms.create_key(new, who).await;
     assert_eq!(made.expect("a key").id, key());
@@ -161,6 +185,40 @@ async fn the_installation_of_the_page_is_what_is_written() {
         .create("Ann", Role::User, who)
         .await
         .expect("a user");
+
+    let policy = Example::one("Table `kms_key_policies`");
+    let document = std::str::from_utf8(&policy.bytes("value")[3..]).expect("text");
+    let policy = NewPolicy {
+        document: document.into(),
+        bypass_lockout_check: false,
+    };
+    kms.put_key_policy(&key().into(), Kms::POLICY_NAME, &policy, who)
+        .await
+        .expect("a policy");
+    let grant = Example::one("Table `kms_grants`");
+    of_service.next(&[&grant.bytes("key")[16..]]);
+    let ann = std::str::from_utf8(user.bytes("key")).expect("text");
+    let new = NewGrant {
+        grantee: format!("arn:aws:iam::000000000000:user/{ann}"),
+        retiring: Some("000000000000".into()),
+        operations: vec![GrantOperation::DescribeKey, GrantOperation::Decrypt],
+        constraint: Some(GrantConstraint::ContextSubset(context(&[(
+            "department",
+            "9",
+        )]))),
+        name: Some("report".into()),
+    };
+    let (_, token) = kms
+        .create_grant(&key().into(), &new, who)
+        .await
+        .expect("a grant");
+    let token = data_encoding::BASE64URL_NOPAD
+        .decode(token.as_bytes())
+        .expect("base64url");
+    assert_eq!(
+        (token[0], &token[1..49], token.len()),
+        (1, grant.bytes("key"), 57)
+    );
 
     let ciphertext = Example::one("Ciphertext");
     of_token.next(&[ciphertext.bytes("nonce")]);
@@ -354,6 +412,7 @@ async fn the_entry_of_the_page_is_what_is_written() {
     let user = Example::one("Table `users`");
     let who = Caller {
         principal: String::from_utf8(user.bytes("key").to_vec()).expect("an id"),
+        standing: Standing::User(Role::User),
         request_id: "4f1f2c6a9d0e4b7c".into(),
         operation: "s3:GetObject".into(),
         source: Some([192, 0, 2, 7].into()),

@@ -5,11 +5,15 @@
 use std::time::Duration;
 
 use strongroom_keys::{
-    AliasName, EncryptionContext, KeyDescription, KeyEnvelope, KeyError, KeyManager, KeyReference,
-    KeyState, LedgerKey, ObjectName, Protection,
+    AliasName, EncryptionContext, GrantFilter, GrantId, GrantReference, KeyDescription,
+    KeyEnvelope, KeyError, KeyManager, KeyReference, KeyState, Kms, LedgerKey, NewPolicy,
+    ObjectName, Protection,
 };
 
-use crate::world::{World, by_customer_key, by_kms_key, caller, customer_key, object, tags};
+use crate::world::{
+    ACCOUNT, World, a_grant, by_customer_key, by_kms_key, caller, customer_key, object,
+    open_policy, tags,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -42,6 +46,14 @@ enum Operation {
     TagResource,
     UntagResource,
     ListResourceTags,
+    GetKeyPolicy,
+    PutKeyPolicy,
+    CreateGrant,
+    ListGrants,
+    ListRetirableGrants,
+    RevokeGrant,
+    RetireGrant,
+    RetireGrantByToken,
     RunDue,
     Encrypt,
     Decrypt,
@@ -71,7 +83,7 @@ const NO_KEY: &str = "no-such-key";
 const NO_ALIAS: &str = "no-such-alias";
 
 /// For each operation, what comes of it when the key is enabled, disabled, pending deletion, destroyed.
-const TABLE: [(Operation, [&str; 4]); 40] = {
+const TABLE: [(Operation, [&str; 4]); 48] = {
     use Operation::*;
     [
         (DescribeKey, [OK, OK, OK, NO_KEY]),
@@ -95,6 +107,14 @@ const TABLE: [(Operation, [&str; 4]); 40] = {
         (TagResource, [OK, OK, PENDING, NO_KEY]),
         (UntagResource, [OK, OK, PENDING, NO_KEY]),
         (ListResourceTags, [OK, OK, OK, NO_KEY]),
+        (GetKeyPolicy, [OK, OK, OK, NO_KEY]),
+        (PutKeyPolicy, [OK, OK, OK, NO_KEY]),
+        (CreateGrant, [OK, DISABLED, PENDING, NO_KEY]),
+        (ListGrants, [OK, OK, OK, NO_KEY]),
+        (ListRetirableGrants, [OK, OK, OK, OK]),
+        (RevokeGrant, [OK, OK, OK, NO_KEY]),
+        (RetireGrant, [OK, OK, OK, NO_KEY]),
+        (RetireGrantByToken, [OK, OK, OK, NO_KEY]),
         (RunDue, [OK, OK, OK, OK]),
         (Encrypt, [OK, DISABLED, PENDING, NO_KEY]),
         (Decrypt, [OK, DISABLED, PENDING, NO_KEY]),
@@ -132,6 +152,7 @@ struct Stage {
     customers: KeyEnvelope,
     blob: Vec<u8>,
     other_blob: Vec<u8>,
+    grant: (GrantId, String),
 }
 
 impl Stage {
@@ -169,6 +190,10 @@ impl Stage {
             blobs.push(encrypted.expect("a ciphertext").blob.to_bytes());
         }
         let [blob, other_blob] = blobs.try_into().expect("two");
+        let grant = kms
+            .create_grant(&key.id.into(), &a_grant(), &caller())
+            .await
+            .expect("a grant");
         match state {
             State::Enabled => {}
             State::Disabled => {
@@ -199,6 +224,7 @@ impl Stage {
             customers,
             blob,
             other_blob,
+            grant,
         }
     }
 
@@ -254,6 +280,39 @@ impl Stage {
             Op::TagResource => kms.tag_key(key, &tags(&[("a", "b")]), who).await,
             Op::UntagResource => kms.untag_key(key, &["a".into()], who).await,
             Op::ListResourceTags => kms.list_tags(key, None, 10).await.map(drop),
+            Op::GetKeyPolicy => {
+                let policy = kms.key_policy(key, Kms::POLICY_NAME, who).await;
+                policy.map(drop)
+            }
+            Op::PutKeyPolicy => {
+                let policy = NewPolicy {
+                    document: open_policy(),
+                    bypass_lockout_check: false,
+                };
+                kms.put_key_policy(key, Kms::POLICY_NAME, &policy, who)
+                    .await
+            }
+            Op::CreateGrant => kms.create_grant(key, &a_grant(), who).await.map(drop),
+            Op::ListGrants => {
+                let page = kms
+                    .list_grants(key, &GrantFilter::All, None, 10, who)
+                    .await?;
+                assert_eq!(page.items.len(), 1);
+                Ok(())
+            }
+            Op::ListRetirableGrants => {
+                let page = kms.list_retirable_grants(ACCOUNT, None, 10, who).await;
+                page.map(drop)
+            }
+            Op::RevokeGrant => kms.revoke_grant(key, self.grant.0, who).await,
+            Op::RetireGrant => {
+                let named = GrantReference::Id(key.clone(), self.grant.0);
+                kms.retire_grant(&named, who).await
+            }
+            Op::RetireGrantByToken => {
+                let named = GrantReference::Token(self.grant.1.clone());
+                kms.retire_grant(&named, who).await
+            }
             Op::RunDue => {
                 assert!(kms.run_due(who).await?.failed.is_empty());
                 Ok(())
@@ -417,6 +476,18 @@ async fn the_service_s_own_keys_cannot_be_used_or_changed_from_outside() {
             kms.disable_key_rotation(key, who).await,
             kms.tag_key(key, &tags(&[("a", "b")]), who).await,
             kms.untag_key(key, &["a".into()], who).await,
+            kms.put_key_policy(
+                key,
+                Kms::POLICY_NAME,
+                &NewPolicy {
+                    document: open_policy(),
+                    bypass_lockout_check: false,
+                },
+                who,
+            )
+            .await,
+            kms.create_grant(key, &a_grant(), who).await.map(drop),
+            kms.revoke_grant(key, GrantId([1; 32]), who).await,
         ];
         for (at, result) in refused.into_iter().enumerate() {
             let error = result.expect_err("it is the service's");

@@ -1,5 +1,6 @@
 //! The key service as the rooms above it see it.
 
+mod access;
 mod acts;
 mod aliases;
 mod audit_trail;

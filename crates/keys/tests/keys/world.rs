@@ -6,8 +6,9 @@ use std::time::Duration;
 use strongroom_audit::{FaultyLog, MemoryLog};
 use strongroom_environment::{Clock, Monotonic, SimulatedClock, SystemEntropy, Timestamp};
 use strongroom_keys::{
-    BindingId, Caller, CustomerKey, EncryptionContext, KeyDescription, KeyError, KeyLimits,
-    KeyReference, KeyService, KeysConfig, ObjectName, Protection, Tags, ensure_token_keys,
+    BindingId, Caller, CustomerKey, EncryptionContext, GrantOperation, KeyDescription, KeyError,
+    KeyLimits, KeyReference, KeyService, KeysConfig, NewGrant, ObjectName, Protection, Role,
+    Standing, Tags, ensure_token_keys,
 };
 use strongroom_meta::{Batch, Faulty, MemoryStore, MetaStore, Scan, ScannedRow, Table};
 use strongroom_pkcs11::{MemoryToken, Token, TokenFunction};
@@ -54,12 +55,17 @@ impl Clock for StillClock {
 }
 
 /// Every table of the key service.
-pub(crate) const TABLES: [Table; 11] = [
+pub(crate) const TABLES: [Table; 16] = [
     Table::new("kms_keys"),
     Table::new("kms_key_versions"),
     Table::new("kms_aliases"),
     Table::new("kms_key_aliases"),
     Table::new("kms_key_tags"),
+    Table::new("kms_key_policies"),
+    Table::new("kms_grants"),
+    Table::new("kms_grants_of"),
+    Table::new("kms_retirable_grants"),
+    Table::new("kms_grant_counts"),
     Table::new("kms_due"),
     Table::new("bucket_keys"),
     Table::new("bucket_keys_of"),
@@ -223,9 +229,52 @@ impl World {
 pub(crate) fn caller() -> Caller {
     Caller {
         principal: "SRAKTEST".into(),
+        standing: Standing::User(Role::Admin),
         request_id: "request-1".into(),
         operation: "s3:Test".into(),
         source: Some([127, 0, 0, 1].into()),
+    }
+}
+
+/// The same caller with no more than the role of a user.
+pub(crate) fn as_user() -> Caller {
+    Caller {
+        standing: Standing::User(Role::User),
+        ..caller()
+    }
+}
+
+/// The ARN of the account.
+pub(crate) const ACCOUNT: &str = "arn:aws:iam::000000000000:root";
+
+/// A policy that leaves everything to the account.
+pub(crate) fn open_policy() -> String {
+    policy(&[allow(ACCOUNT, "kms:*")])
+}
+
+/// A policy of these statements.
+pub(crate) fn policy(statements: &[serde_json::Value]) -> String {
+    serde_json::json!({ "Version": "2012-10-17", "Statement": statements }).to_string()
+}
+
+/// A statement that allows a principal actions.
+pub(crate) fn allow(principal: &str, actions: &str) -> serde_json::Value {
+    serde_json::json!({
+        "Effect": "Allow",
+        "Principal": { "AWS": principal },
+        "Action": actions,
+        "Resource": "*",
+    })
+}
+
+/// A grant for the users.
+pub(crate) fn a_grant() -> NewGrant {
+    NewGrant {
+        grantee: "arn:aws:iam::000000000000:role/user".into(),
+        retiring: Some(ACCOUNT.into()),
+        operations: vec![GrantOperation::Decrypt],
+        constraint: None,
+        name: None,
     }
 }
 

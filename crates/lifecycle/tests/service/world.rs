@@ -336,6 +336,7 @@ pub(crate) fn configuration(json: &str) -> RequestedConfiguration {
 pub(crate) fn caller() -> Caller {
     Caller {
         principal: "tester".to_owned(),
+        standing: strongroom_store::Standing::Root,
         request_id: "request".to_owned(),
         operation: "s3:Test".to_owned(),
         source: None,

@@ -388,6 +388,7 @@ async fn open(
 pub(crate) fn caller() -> Caller {
     Caller {
         principal: "tester".to_owned(),
+        standing: strongroom_store::Standing::Root,
         request_id: "request".to_owned(),
         operation: "s3:Test".to_owned(),
         source: None,
