@@ -1,6 +1,7 @@
 //! Policies and grants: who gets to use a key, through every way to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use strongroom_keys::{
     Caller, EncryptionContext, GrantConstraint, GrantFilter, GrantId, GrantOperation,
@@ -256,6 +257,24 @@ async fn a_policy_is_read_as_it_was_put_and_stays_over_a_restart() {
         code(&kms.encrypt(key, empty, b"x", &as_user()).await),
         "access-denied"
     );
+}
+
+#[tokio::test]
+async fn a_policy_that_another_daemon_changes_holds_here_within_a_minute() {
+    let world = World::new().await;
+    let other = world.restarted().await.expect("a second daemon");
+    let described = world.kms_key().await;
+    let key: &KeyReference = &described.id.into();
+    let (ann, arn) = user(&world, Role::User).await;
+    let here = &world.service.kms;
+    let empty = &EncryptionContext::empty();
+    let sealed = here.encrypt(key, empty, b"text", &ann).await;
+    assert_eq!(code(&sealed), "ok");
+    let denied = policy(&[allow(ACCOUNT, "kms:*"), deny(&arn, "kms:Encrypt")]);
+    put(&other.kms, key, denied).await;
+    world.ground.clock.pass(Duration::from_secs(60));
+    let refused = here.encrypt(key, empty, b"text", &ann).await;
+    assert_eq!(code(&refused), "access-denied");
 }
 
 #[tokio::test]

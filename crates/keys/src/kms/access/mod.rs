@@ -23,9 +23,11 @@ mod tests;
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use strongroom_environment::Monotonic;
 use strongroom_meta::Scan;
 
 use self::facts::Facts;
@@ -66,7 +68,7 @@ pub(in crate::kms) struct Governances {
 
 #[derive(Debug)]
 struct ReadOnes {
-    by_key: LruCache<KeyId, Governance>,
+    by_key: LruCache<KeyId, (Governance, Monotonic)>,
     /// How often a policy was changed. One that was asked for before a change and comes after it
     /// may be an old one.
     changes: u64,
@@ -81,6 +83,9 @@ enum Weighed {
 
 impl Governances {
     const READ_MAX: NonZeroUsize = NonZeroUsize::new(4_096).expect("4096 is not 0");
+
+    /// How long a policy that another daemon has changed may still hold here.
+    const AGE_MAX: Duration = Duration::from_secs(60);
 
     pub(in crate::kms) fn new(home: &Home) -> Self {
         let own = |document: String| {
@@ -246,9 +251,12 @@ impl Kms {
     }
 
     async fn governance(&self, id: KeyId) -> Result<Governance, KeyError> {
+        let asked = self.clock.monotonic();
         let changes = {
             let mut read = self.governances.read.lock();
-            if let Some(found) = read.by_key.get(&id) {
+            if let Some((found, since)) = read.by_key.get(&id)
+                && asked.since(*since) < Governances::AGE_MAX
+            {
                 return Ok(found.clone());
             }
             read.changes
@@ -279,7 +287,7 @@ impl Kms {
         };
         let mut read = self.governances.read.lock();
         if read.changes == changes {
-            read.by_key.put(id, governance.clone());
+            read.by_key.put(id, (governance.clone(), asked));
         }
         Ok(governance)
     }
