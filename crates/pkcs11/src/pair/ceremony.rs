@@ -3,7 +3,7 @@
 //! Keys that can never leave a token cannot be copied to another afterwards; they have to be put
 //! on both when they are made. One token makes them as objects of a session, and gives them out
 //! wrapped by a transport key that only the two tokens have; both then unwrap them into keys that
-//! never leave. See `docs/adr/0011-a-pair-of-tokens.md`.
+//! never leave. See `docs/adr/0013-a-pair-of-tokens.md`.
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
