@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use metrics::counter;
+use metrics::{counter, gauge, histogram};
+use strongroom_environment::{Clock as _, Monotonic, SystemClock};
 use tokio::sync::{Semaphore, watch};
 use tracing::debug;
 use zeroize::Zeroizing;
@@ -27,6 +28,33 @@ const SENDS_MAX: u32 = 10;
 /// A module that says so often of one call that it is broken is believed.
 const BROKEN_MAX: u32 = 3;
 
+/// Measures a call from its being asked to its answer, or to its caller's going away.
+struct Measured<'a> {
+    function: TokenFunction,
+    clock: &'a SystemClock,
+    begun: Monotonic,
+}
+
+impl<'a> Measured<'a> {
+    fn begin(function: TokenFunction, clock: &'a SystemClock) -> Self {
+        gauge!("strongroom_hsm_calls_in_flight").increment(1);
+        Self {
+            function,
+            clock,
+            begun: clock.monotonic(),
+        }
+    }
+}
+
+impl Drop for Measured<'_> {
+    fn drop(&mut self) {
+        gauge!("strongroom_hsm_calls_in_flight").decrement(1);
+        let took = self.clock.monotonic().since(self.begun);
+        histogram!("strongroom_hsm_call_duration_seconds", "function" => self.function.as_str())
+            .record(took);
+    }
+}
+
 /// A token behind a PKCS#11 module.
 ///
 /// The module runs in a child process. When the process dies or hangs, or the module reports a
@@ -38,6 +66,7 @@ pub struct HsmToken {
     module: ModuleConfig,
     stages: watch::Receiver<Stage>,
     in_flight: Semaphore,
+    clock: SystemClock,
     has_partner: bool,
     call_time_max: Duration,
     start_time_max: Duration,
@@ -88,6 +117,7 @@ impl HsmToken {
             module,
             stages: supervised.supervise(launched),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            clock: SystemClock::new(),
             has_partner,
             call_time_max,
             start_time_max,
@@ -118,6 +148,7 @@ impl HsmToken {
         take: impl Fn(Answer<'_>) -> Option<T> + Send,
     ) -> Result<T, TokenError> {
         counter!("strongroom_hsm_calls_total", "function" => function.as_str()).increment(1);
+        let _measured = Measured::begin(function, &self.clock);
         let patience = self.patience.max(self.time_max(function));
         tokio::time::timeout(patience, self.ask_patiently(function, request, take))
             .await

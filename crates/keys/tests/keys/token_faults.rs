@@ -14,7 +14,7 @@ use strongroom_testkit::{Act, FaultyHsm, Rule};
 
 use crate::world::{World, by_kms_key, caller, context, object};
 
-const CASES: u32 = 6;
+const CASES: u32 = 16;
 /// So often the service is asked for a sign of life after the last fault. Each time it has itself
 /// restarted the module as often as patience allows.
 const ASKED_AFTERWARDS_MAX: usize = 10;
