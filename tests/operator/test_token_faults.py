@@ -265,6 +265,8 @@ def test_a_token_that_hangs_is_started_again_within_its_time(deploy):
     assert answers == [b"secret"] * 4, "the calls are made again"
     assert time.monotonic() - begun < 15
     assert deployment.metric("strongroom_hsm_hangs_total") >= 1
+    assert deployment.metric("strongroom_hsm_call_duration_seconds_count", function="open") >= 4
+    assert deployment.metric("strongroom_hsm_calls_in_flight") == 0
     assert not set(stopped) & set(children(deployment.pid))
     assert deployment.stop() == 0
 

@@ -67,6 +67,8 @@ pub struct ApiConfig {
     pub region: String,
     /// The administrator's bearer token.
     pub admin_token: Zeroizing<String>,
+    /// How each token is, as JSON for `/readyz`, where more than one serves.
+    pub tokens: Option<Arc<dyn Fn() -> serde_json::Value + Send + Sync>>,
 }
 
 impl std::fmt::Debug for ApiConfig {

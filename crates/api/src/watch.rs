@@ -57,12 +57,15 @@ pub(crate) async fn readiness(state: &State) -> Response {
         .map(|error| error.to_string());
     let log = state.config.log.stopped();
     let ready = token.is_none() && log.is_none();
-    let mut response = warp::reply::json(&json!({
+    let mut told = json!({
         "ready": ready,
         "token": token.as_deref().unwrap_or("ready"),
         "audit": log.as_deref().unwrap_or("ready"),
-    }))
-    .into_response();
+    });
+    if let Some(tokens) = &state.config.tokens {
+        told["tokens"] = tokens();
+    }
+    let mut response = warp::reply::json(&told).into_response();
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }

@@ -54,5 +54,5 @@ pub use names::{
 };
 pub use objects::ObjectKeys;
 pub use service::{KeyLimits, KeyService, KeysConfig};
-pub use token_keys::{TokenSigner, ensure_token_keys};
+pub use token_keys::{TokenSigner, ensure_token_keys, token_keys};
 pub use users::{AccessKeyId, Credential, NewUser, Role, User, Users};

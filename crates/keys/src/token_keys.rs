@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use strongroom_audit::{CheckpointSigner, SignError};
-use strongroom_pkcs11::{KeyLabel, Token, TokenError};
+use strongroom_pkcs11::{KeyLabel, Token, TokenError, TokenKeys};
 
 use crate::error::KeyError;
 
@@ -16,22 +16,32 @@ pub(crate) const MAC_KEY: &str = "strongroom-mac-1";
 /// Signs the checkpoints of the audit log.
 pub(crate) const AUDIT_KEY: &str = "strongroom-audit-1";
 
+/// The keys of the service that are on its token for good.
+#[must_use]
+pub fn token_keys() -> TokenKeys {
+    let label = |text: &str| KeyLabel(text.into());
+    TokenKeys {
+        kek: label(ROOT_KEK),
+        mac: label(MAC_KEY),
+        signing: label(AUDIT_KEY),
+    }
+}
+
 /// Makes those of the service's own keys that are not on the token yet: root KEK, MAC key, audit
 /// signing key. The audit log needs its signing key before it exists, so this comes first.
 ///
 /// # Errors
 /// [`KeyError::TokenUnavailable`].
 pub async fn ensure_token_keys(token: &dyn Token) -> Result<(), KeyError> {
-    let label = |text: &str| KeyLabel(text.into());
-    let (kek, mac, audit) = (label(ROOT_KEK), label(MAC_KEY), label(AUDIT_KEY));
+    let TokenKeys { kek, mac, signing } = token_keys();
     if !token.has_key(&kek).await? {
         unless_there(token.create_kek(&kek).await)?;
     }
     if !token.has_key(&mac).await? {
         unless_there(token.create_mac_key(&mac).await)?;
     }
-    if !token.has_key(&audit).await? {
-        unless_there(token.create_signing_key(&audit).await.map(|_| ()))?;
+    if !token.has_key(&signing).await? {
+        unless_there(token.create_signing_key(&signing).await.map(|_| ()))?;
     }
     Ok(())
 }

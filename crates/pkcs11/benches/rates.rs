@@ -46,7 +46,11 @@ fn main() {
             .envs(hsm.module().env.iter().cloned())
             .status();
         assert!(status.expect("it runs").success());
-        supervised(hsm.config_with(worker())).await;
+        for (sessions, checks_answers) in [(1, true), (4, true), (4, false)] {
+            let mut config = hsm.config_with(worker());
+            (config.sessions, config.checks_answers) = (sessions, checks_answers);
+            supervised(config).await;
+        }
     });
 }
 
@@ -63,18 +67,28 @@ fn tell(what: &str, calls: u64, took: Duration) {
 }
 
 async fn supervised(config: HsmConfig) {
+    let (sessions, checks_answers) = (config.sessions, config.checks_answers);
     let token = HsmToken::start(config).await.expect("it starts");
     let label = |name: &str| KeyLabel(name.to_owned());
-    token.create_kek(&label("kek")).await.expect("made");
-    token.create_mac_key(&label("mac")).await.expect("made");
-    token
-        .create_signing_key(&label("sign"))
-        .await
-        .expect("made");
+    if !token.has_key(&label("kek")).await.expect("asked") {
+        token.create_kek(&label("kek")).await.expect("made");
+        token.create_mac_key(&label("mac")).await.expect("made");
+        token
+            .create_signing_key(&label("sign"))
+            .await
+            .expect("made");
+    }
     let key = token.generate_wrapped(&label("kek")).await.expect("made");
     let sealed = token.seal(&key, CONTEXT, &SECRET).await.expect("sealed");
-    for tasks in [1, 4, 32] {
-        println!("through the child, {tasks} at once");
+    for tasks in [1, 32] {
+        println!(
+            "through the child, {tasks} at once, {sessions} sessions, answers {}",
+            if checks_answers {
+                "checked"
+            } else {
+                "not checked"
+            }
+        );
         for what in ["seal", "open", "mac", "sign", "random", "generate_wrapped"] {
             let clock = SystemClock::new();
             let begun = clock.monotonic();

@@ -72,6 +72,14 @@ pub struct HsmConfig {
     pub sessions: usize,
     /// How many unwrapped keys are kept on the token as session objects.
     pub cached_keys_max: usize,
+    /// Whether the token is asked twice where its answer cannot be checked otherwise: what was
+    /// sealed is opened again, and what is opened or authenticated is so twice. A module that
+    /// gives wrong bytes and reports success is found out by it, at about twice the work. Keys
+    /// that are wrapped and signatures are checked in any case.
+    pub checks_answers: bool,
+    /// Whether another token serves in the place of this one while it is started again: callers
+    /// are then told so at once, and not kept waiting.
+    pub has_partner: bool,
     /// A call that has run longer means a hung module: its process is killed.
     pub call_time_max: Duration,
     /// Loading the module, logging in and the conformance test may take this long.
@@ -82,8 +90,8 @@ pub struct HsmConfig {
 }
 
 impl HsmConfig {
-    /// A configuration with the usual limits: 4 sessions, 1,024 kept keys, 10 s for a call, 60 s
-    /// for a start, 30 s of patience.
+    /// A configuration with the usual limits: 4 sessions, 1,024 kept keys, answers checked, 10 s
+    /// for a call, 60 s for a start, 30 s of patience.
     #[must_use]
     pub fn new(module: ModuleConfig, pin: SecretString, worker: WorkerCommand) -> Self {
         Self {
@@ -92,6 +100,8 @@ impl HsmConfig {
             worker,
             sessions: 4,
             cached_keys_max: 1_024,
+            checks_answers: true,
+            has_partner: false,
             call_time_max: Duration::from_secs(10),
             start_time_max: Duration::from_secs(60),
             patience: Duration::from_secs(30),

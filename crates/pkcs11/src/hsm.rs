@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use metrics::counter;
+use metrics::{counter, gauge, histogram};
+use strongroom_environment::{Clock as _, Monotonic, SystemClock};
 use tokio::sync::{Semaphore, watch};
 use tracing::debug;
 use zeroize::Zeroizing;
@@ -15,9 +16,9 @@ use crate::conformance::Report;
 use crate::limits;
 use crate::supervisor::{self, Stage, Supervised, Worker};
 use crate::token::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, WrappedKey,
+    KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, TokenKeys, WrappedKey,
 };
-use crate::wire::{self, Answer, KeyKind, Request, SetupAnswer};
+use crate::wire::{self, Answer, Carried, KeyKind, Request, SetupAnswer};
 
 /// So many calls are in the child at once; the others wait their turn here, where waiting does
 /// not count against the time a call may take.
@@ -26,6 +27,33 @@ const IN_FLIGHT_MAX: usize = 64;
 const SENDS_MAX: u32 = 10;
 /// A module that says so often of one call that it is broken is believed.
 const BROKEN_MAX: u32 = 3;
+
+/// Measures a call from its being asked to its answer, or to its caller's going away.
+struct Measured<'a> {
+    function: TokenFunction,
+    clock: &'a SystemClock,
+    begun: Monotonic,
+}
+
+impl<'a> Measured<'a> {
+    fn begin(function: TokenFunction, clock: &'a SystemClock) -> Self {
+        gauge!("strongroom_hsm_calls_in_flight").increment(1);
+        Self {
+            function,
+            clock,
+            begun: clock.monotonic(),
+        }
+    }
+}
+
+impl Drop for Measured<'_> {
+    fn drop(&mut self) {
+        gauge!("strongroom_hsm_calls_in_flight").decrement(1);
+        let took = self.clock.monotonic().since(self.begun);
+        histogram!("strongroom_hsm_call_duration_seconds", "function" => self.function.as_str())
+            .record(took);
+    }
+}
 
 /// A token behind a PKCS#11 module.
 ///
@@ -38,7 +66,10 @@ pub struct HsmToken {
     module: ModuleConfig,
     stages: watch::Receiver<Stage>,
     in_flight: Semaphore,
+    clock: SystemClock,
+    has_partner: bool,
     call_time_max: Duration,
+    start_time_max: Duration,
     patience: Duration,
 }
 
@@ -72,8 +103,9 @@ impl HsmToken {
             return Err(supervisor::wrong_answer());
         };
         let (identity, profile, report) = (identity.clone(), profile.clone(), report.clone());
-        let (module, call_time_max, patience) =
-            (config.module.clone(), config.call_time_max, config.patience);
+        let module = config.module.clone();
+        let (has_partner, patience) = (config.has_partner, config.patience);
+        let (call_time_max, start_time_max) = (config.call_time_max, config.start_time_max);
         let supervised = Supervised {
             config,
             identity: identity.clone(),
@@ -85,7 +117,10 @@ impl HsmToken {
             module,
             stages: supervised.supervise(launched),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            clock: SystemClock::new(),
+            has_partner,
             call_time_max,
+            start_time_max,
             patience,
         }))
     }
@@ -113,16 +148,26 @@ impl HsmToken {
         take: impl Fn(Answer<'_>) -> Option<T> + Send,
     ) -> Result<T, TokenError> {
         counter!("strongroom_hsm_calls_total", "function" => function.as_str()).increment(1);
-        tokio::time::timeout(self.patience, self.ask_patiently(function, request, take))
+        let _measured = Measured::begin(function, &self.clock);
+        let patience = self.patience.max(self.time_max(function));
+        tokio::time::timeout(patience, self.ask_patiently(function, request, take))
             .await
             .unwrap_or_else(|_| {
                 Err(TokenError::Unavailable {
                     reason: match &*self.stages.borrow() {
                         Stage::Recovering { reason, .. } => reason.clone(),
-                        _ => format!("no answer within {} s", self.patience.as_secs()),
+                        _ => format!("no answer within {} s", patience.as_secs()),
                     },
                 })
             })
+    }
+
+    /// How long one call may take. In a ceremony an RSA key is made, which takes a token seconds.
+    fn time_max(&self, function: TokenFunction) -> Duration {
+        match function {
+            TokenFunction::Pair => self.start_time_max,
+            _ => self.call_time_max,
+        }
     }
 
     async fn ask_patiently<T>(
@@ -134,10 +179,12 @@ impl HsmToken {
         let _turn = self.in_flight.acquire().await;
         let mut failed_generation = None;
         let mut broken = 0;
-        for _ in 0..SENDS_MAX {
+        let mut trouble = "it ended".to_owned();
+        let sends_max = if self.has_partner { 1 } else { SENDS_MAX };
+        for _ in 0..sends_max {
             let worker = self.serving(failed_generation).await?;
             failed_generation = Some(worker.generation);
-            if let Ok(frame) = worker.call(&request, self.call_time_max).await {
+            if let Ok(frame) = worker.call(&request, self.time_max(function)).await {
                 match wire::message_of(&frame) {
                     Ok(Answer::Refused(refusal)) => return Err(refusal.into_error(&self.module)),
                     Ok(Answer::Broken { reason }) => {
@@ -147,6 +194,7 @@ impl HsmToken {
                             return Err(TokenError::Unavailable { reason });
                         }
                         debug!(function = function.as_str(), reason, "the token broke down");
+                        trouble = reason;
                     }
                     Ok(answer) => return take(answer).ok_or_else(supervisor::wrong_answer),
                     Err(_) => worker.condemn(),
@@ -156,7 +204,8 @@ impl HsmToken {
         }
         Err(TokenError::Unavailable {
             reason: format!(
-                "the process of the module ended {SENDS_MAX} times over one call of {}",
+                "the process of the module is replaced over a call of {} that was sent {sends_max} \
+                 times: {trouble}",
                 function.as_str()
             ),
         })
@@ -170,10 +219,11 @@ impl HsmToken {
                 Stage::Serving(worker) if Some(worker.generation) > failed_generation => {
                     return Ok(Arc::clone(worker));
                 }
-                Stage::Serving(_)
-                | Stage::Recovering {
+                Stage::Serving(_) if !self.has_partner => {}
+                Stage::Serving(_) => return Err(supervisor::unavailable("it is started again")),
+                Stage::Recovering {
                     hopeless: false, ..
-                } => {}
+                } if !self.has_partner => {}
                 Stage::Recovering { reason, .. } => {
                     return Err(TokenError::Unavailable {
                         reason: reason.clone(),
@@ -215,6 +265,61 @@ impl HsmToken {
             answer => array::<32>(answer).map(Some),
         })
         .await
+    }
+}
+
+impl HsmToken {
+    /// Has the process of the module replaced.
+    pub(crate) fn renew(&self) {
+        if let Stage::Serving(worker) = &*self.stages.borrow() {
+            worker.condemn();
+        }
+    }
+}
+
+/// The steps of a ceremony that makes keys on two tokens: see [`make_pair`](crate::make_pair).
+impl HsmToken {
+    pub(crate) async fn offer(&self) -> Result<Vec<u8>, TokenError> {
+        let take = |answer: Answer<'_>| match answer {
+            Answer::Bytes(bytes) => Some(bytes.to_vec()),
+            _ => None,
+        };
+        self.ask(TokenFunction::Pair, Request::Offer, take).await
+    }
+
+    pub(crate) async fn make_shared(&self, modulus: &[u8]) -> Result<Carried, TokenError> {
+        let take = |answer: Answer<'_>| match answer {
+            Answer::Carried(carried) => Some(carried),
+            _ => None,
+        };
+        let request = Request::MakeShared { modulus };
+        self.ask(TokenFunction::Pair, request, take).await
+    }
+
+    pub(crate) async fn take_shared(
+        &self,
+        carried: &Carried,
+        keys: &TokenKeys,
+        id: [u8; 16],
+    ) -> Result<(), TokenError> {
+        let request = Request::TakeShared {
+            carried: carried.clone(),
+            keys: keys.clone(),
+            id,
+        };
+        self.ask(TokenFunction::Pair, request, done).await
+    }
+
+    pub(crate) async fn drop_shared(
+        &self,
+        keys: &TokenKeys,
+        id: [u8; 16],
+    ) -> Result<(), TokenError> {
+        let request = Request::DropShared {
+            keys: keys.clone(),
+            id,
+        };
+        self.ask(TokenFunction::Pair, request, done).await
     }
 }
 

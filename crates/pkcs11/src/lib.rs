@@ -5,8 +5,8 @@
 //! them. A caller names keys by label or carries them wrapped, so a token process that dies and
 //! is started again is not noticed by anybody.
 //!
-//! Two engines: [`HsmToken`], a PKCS#11 module in a supervised child process, and
-//! [`MemoryToken`], software for tests. The daemon itself never loads a module: the child is the
+//! Three engines: [`HsmToken`], a PKCS#11 module in a supervised child process; [`TokenPair`], two
+//! of those that serve as one; and [`MemoryToken`], software for tests. The daemon itself never loads a module: the child is the
 //! daemon's own executable, started with a hidden subcommand that calls [`worker_main`].
 
 mod config;
@@ -14,6 +14,7 @@ pub mod conformance;
 mod hsm;
 mod limits;
 mod memory;
+mod pair;
 mod provision;
 mod supervisor;
 mod token;
@@ -23,8 +24,9 @@ mod worker;
 pub use config::{HsmConfig, ModuleConfig, WorkerCommand};
 pub use hsm::HsmToken;
 pub use memory::MemoryToken;
+pub use pair::{MemberState, MemberStatus, TokenPair, Transcript, make_pair};
 pub use provision::init_token;
 pub use token::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, WrappedKey,
+    KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, TokenKeys, WrappedKey,
 };
 pub use worker::{is_worker, worker_main};

@@ -20,7 +20,9 @@ use tracing::{info, warn};
 
 use crate::config::HsmConfig;
 use crate::token::{TokenError, TokenIdentity};
-use crate::wire::{self, Frame, Profile, Request, Setup, SetupAnswer, Task, WORKER_MARK};
+use crate::wire::{
+    self, Frame, Profile, Request, ServeLimits, Setup, SetupAnswer, Task, WORKER_MARK,
+};
 
 /// What the child keeps of the daemon's environment.
 const ENVIRONMENT_KEPT: [&str; 9] = [
@@ -55,7 +57,7 @@ pub(crate) fn wrong_answer() -> TokenError {
     unavailable("the process of the module gave an answer to another question")
 }
 
-fn unavailable(reason: impl Into<String>) -> TokenError {
+pub(crate) fn unavailable(reason: impl Into<String>) -> TokenError {
     TokenError::Unavailable {
         reason: reason.into(),
     }
@@ -316,8 +318,11 @@ impl Supervised {
     pub(crate) fn task(config: &HsmConfig, profile: Option<Profile>) -> Task<'static> {
         Task::Serve {
             profile,
-            sessions: config.sessions.clamp(1, 64),
-            cached_keys_max: config.cached_keys_max.max(1),
+            limits: ServeLimits {
+                sessions: config.sessions.clamp(1, 64),
+                cached_keys_max: config.cached_keys_max.max(1),
+                checks_answers: config.checks_answers,
+            },
         }
     }
 

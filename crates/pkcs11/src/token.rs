@@ -17,6 +17,25 @@ impl fmt::Display for KeyLabel {
     }
 }
 
+/// The keys that a key service keeps on its token for good.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct TokenKeys {
+    /// The key-encryption key.
+    pub kek: KeyLabel,
+    /// The HMAC key.
+    pub mac: KeyLabel,
+    /// The Ed25519 key pair.
+    pub signing: KeyLabel,
+}
+
+impl TokenKeys {
+    /// All labels.
+    #[must_use]
+    pub fn labels(&self) -> [&KeyLabel; 3] {
+        [&self.kek, &self.mac, &self.signing]
+    }
+}
+
 /// An AES-256 key wrapped by a key-encryption key of the token (RFC 3394: 40 bytes).
 ///
 /// Its value has never been outside the token.
@@ -110,6 +129,12 @@ pub enum TokenError {
     #[error("the token cannot do this: {reason}")]
     Unsupported {
         /// What is missing.
+        reason: String,
+    },
+    /// Two tokens that are to serve as one do not hold the same keys.
+    #[error("the two tokens are no pair: {reason}")]
+    NoPair {
+        /// What is different.
         reason: String,
     },
     /// The caller asked for something no token would do, such as a nonce of a wrong length.
@@ -254,6 +279,8 @@ pub enum TokenFunction {
     Sign,
     /// [`Token::random`].
     Random,
+    /// A step of [`make_pair`](crate::make_pair).
+    Pair,
 }
 
 impl TokenFunction {
@@ -273,6 +300,7 @@ impl TokenFunction {
             Self::Mac => "mac",
             Self::Sign => "sign",
             Self::Random => "random",
+            Self::Pair => "pair",
         }
     }
 }

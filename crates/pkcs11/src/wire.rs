@@ -9,12 +9,12 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::config::ModuleConfig;
 use crate::conformance::Report;
 use crate::limits::{MESSAGE_LEN_BYTES_MAX, TAG_LEN_BYTES};
-use crate::token::{KeyLabel, TokenError, TokenIdentity};
+use crate::token::{KeyLabel, TokenError, TokenIdentity, TokenKeys};
 
 /// The longest frame after its length: two messages of the longest length and some room. A report
 /// is far shorter.
@@ -47,6 +47,15 @@ pub(crate) struct Profile {
     pub(crate) forbids_copies: bool,
 }
 
+/// How a child that serves is to go about it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct ServeLimits {
+    /// Threads, each with a session.
+    pub(crate) sessions: usize,
+    pub(crate) cached_keys_max: usize,
+    pub(crate) checks_answers: bool,
+}
+
 /// The first message to the child.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Setup<'a> {
@@ -62,8 +71,7 @@ pub(crate) enum Task<'a> {
     /// Serve requests. Without a profile, the conformance test comes first and must be passed.
     Serve {
         profile: Option<Profile>,
-        sessions: usize,
-        cached_keys_max: usize,
+        limits: ServeLimits,
     },
     /// Initialise an empty token and end.
     Initialise { security_officer_pin: &'a str },
@@ -125,12 +133,51 @@ pub(crate) enum Request<'a> {
     Random {
         len_bytes: usize,
     },
+    /// The first step of a ceremony, to the token that is to receive: a public key to wrap for.
+    Offer,
+    /// The second, to the other token: make the keys and wrap them.
+    MakeShared {
+        modulus: &'a [u8],
+    },
+    /// The last, to both: put the keys on the token for good.
+    TakeShared {
+        carried: Carried,
+        keys: TokenKeys,
+        /// `CKA_ID`, drawn once for the ceremony.
+        id: [u8; 16],
+    },
+    /// Take back what the last step put there.
+    DropShared {
+        keys: TokenKeys,
+        id: [u8; 16],
+    },
+}
+
+/// Keys on their way from the token that made them to both.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    /// The transport key, wrapped by RSAES-OAEP for the token that receives.
+    pub(crate) transport: Vec<u8>,
+    /// These two are wrapped by the transport key.
+    pub(crate) kek: Vec<u8>,
+    pub(crate) mac: Vec<u8>,
+    /// The private signing key, in the clear; wiped when dropped.
+    pub(crate) seed: Vec<u8>,
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.seed.zeroize();
+    }
 }
 
 impl Request<'_> {
     fn variable_len_bytes(&self) -> usize {
         match self {
-            Self::Health | Self::Random { .. } => 0,
+            Self::Health | Self::Random { .. } | Self::Offer => 0,
+            Self::MakeShared { modulus } => modulus.len(),
+            // Of no fixed length, and asked for once in the life of a token.
+            Self::TakeShared { .. } | Self::DropShared { .. } => MESSAGE_LEN_BYTES_MAX,
             Self::Create { label, .. } | Self::HasKey { label } | Self::PublicKey { label } => {
                 label.len()
             }
@@ -164,6 +211,7 @@ pub(crate) enum Answer<'a> {
         nonce: [u8; 12],
         bytes: &'a [u8],
     },
+    Carried(Carried),
     Refused(Refusal),
     /// The token or the module is not well; this process is to be replaced.
     Broken {
@@ -262,6 +310,7 @@ pub(crate) fn encode_answer(number: u64, answer: &Answer<'_>) -> io::Result<Fram
             | Refusal::NoSuchKey(KeyLabel(text))
             | Refusal::KeyExists(KeyLabel(text)),
         ) => text.len(),
+        Answer::Carried(_) => MESSAGE_LEN_BYTES_MAX,
         Answer::Done | Answer::Truth(_) | Answer::Refused(_) => 0,
     };
     encode(number, answer, variable_len_bytes)

@@ -10,6 +10,7 @@ mod examination;
 mod fault;
 mod module;
 mod objects;
+mod shared;
 
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
@@ -209,11 +210,7 @@ fn set_up(setup: Setup<'_>) -> Result<SetUp, Refusal> {
             let report = examine(&token, &module).0;
             Ok(SetUp::Done(Box::new(SetupAnswer::Examined(report))))
         }
-        Task::Serve {
-            profile,
-            sessions,
-            cached_keys_max,
-        } => {
+        Task::Serve { profile, limits } => {
             let token = loaded.open(pin)?;
             let (profile, report) = match profile {
                 Some(profile) => (profile, None),
@@ -228,15 +225,13 @@ fn set_up(setup: Setup<'_>) -> Result<SetUp, Refusal> {
                 ..token.identity.clone()
             };
             let engine =
-                Engine::new(token, profile.clone(), cached_keys_max).map_err(
-                    |fault| match fault {
-                        Fault::Refused(refusal) => refusal,
-                        other => Refusal::Unavailable(other.reason().to_owned()),
-                    },
-                )?;
+                Engine::new(token, profile.clone(), &limits).map_err(|fault| match fault {
+                    Fault::Refused(refusal) => refusal,
+                    other => Refusal::Unavailable(other.reason().to_owned()),
+                })?;
             Ok(SetUp::Serving {
                 engine: Box::new(engine),
-                sessions,
+                sessions: limits.sessions,
                 answer: Box::new(SetupAnswer::Serving {
                     identity,
                     profile,
@@ -273,6 +268,7 @@ fn work(engine: &Engine, queue: &Mutex<mpsc::Receiver<Frame>>, answers: &Mutex<U
                     nonce: *nonce,
                     bytes,
                 },
+                Ok(Reply::Carried(carried)) => Answer::Carried(carried.clone()),
                 Err(Fault::Refused(refusal)) => Answer::Refused(refusal.clone()),
                 Err(other) => Answer::Broken {
                     reason: other.reason().to_owned(),

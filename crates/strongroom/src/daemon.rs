@@ -13,7 +13,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::body::Incoming;
 use hyper::service::Service as _;
-use secrecy::SecretString;
 use strongroom_api::{ApiConfig, ObjectHalf};
 use strongroom_audit::{self as audit, AuditLog, Durability, Log, LogConfig, Origin};
 use strongroom_blobs::{LocalBlobs, LocalBlobsConfig};
@@ -24,18 +23,19 @@ use strongroom_keys::{
 use strongroom_lifecycle::cold::{DirectoryTier, TierSettings};
 use strongroom_lifecycle::{Lifecycle, LifecycleSeams, LifecycleSettings};
 use strongroom_meta::{MetaStore, OpenError, RedbStore, Scan, Table};
-use strongroom_pkcs11::{HsmConfig, HsmToken, ModuleConfig, WorkerCommand};
+use strongroom_pkcs11::TokenPair;
 use strongroom_s3::{Connection, S3Config};
 use strongroom_store::{Store, StoreSeams};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, TokenSettings};
+use crate::config::Config;
 use crate::data_dir;
 use crate::due;
 use crate::failure::{Advise as _, advised};
 use crate::listen::{Listener, Peer};
+use crate::token::{self, OpenToken};
 
 /// How much of the product a process serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,24 +46,6 @@ pub(crate) enum Scope {
     KeysOnly,
 }
 
-/// What it takes to reach the token.
-pub(crate) fn hsm_config(settings: &TokenSettings) -> anyhow::Result<HsmConfig> {
-    let pin = data_dir::read_secret(&settings.pin_file)?;
-    let module = ModuleConfig {
-        module: settings.module.clone(),
-        env: settings.environment.clone(),
-        token_label: settings.label.clone(),
-        reserved_init_args: None,
-    };
-    let mut config = HsmConfig::new(
-        module,
-        SecretString::from(pin.as_str()),
-        WorkerCommand::this_executable(crate::WORKER_SUBCOMMAND),
-    );
-    config.call_time_max = settings.call_timeout;
-    Ok(config)
-}
-
 /// The key service with everything below it.
 pub(crate) struct KeyDaemon {
     service: KeyService,
@@ -71,6 +53,8 @@ pub(crate) struct KeyDaemon {
     meta: Arc<dyn MetaStore>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    /// Where two tokens serve as one.
+    pair: Option<Arc<TokenPair>>,
     publisher: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
@@ -80,9 +64,7 @@ impl KeyDaemon {
     pub(crate) async fn start(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         data_dir::make(&config.data_dir)?;
-        let token = HsmToken::start(hsm_config(&config.token)?)
-            .await
-            .with_context(|| format!("the token {} cannot be used", config.token.label))?;
+        let OpenToken { token, pair } = token::open(config).await?;
         ensure_token_keys(&*token)
             .await
             .context("the keys on the token cannot be made or found")?;
@@ -150,6 +132,7 @@ impl KeyDaemon {
             meta,
             clock,
             entropy,
+            pair,
             publisher,
             stop,
         })
@@ -429,6 +412,10 @@ impl Daemon {
             entropy: keys.entropy.clone(),
             region: config.region.clone(),
             admin_token,
+            tokens: keys.pair.clone().map(|pair| {
+                let statuses = move || serde_json::json!(pair.statuses());
+                Arc::new(statuses) as _
+            }),
         })?);
         let handle = move |request, peer: Peer| {
             let api = api.clone();

@@ -189,6 +189,13 @@ fn about_token(error: &TokenError) -> &'static str {
             "see what `strongroom hsm test` shows, and use a token that passes; one in software \
              also fails where its disk is full"
         }
+        TokenError::NoPair { .. } => {
+            "`strongroom hsm pair` makes the same keys on two tokens that hold none; the keys of \
+             one token alone cannot be brought to another"
+        }
+        TokenError::KeyExists { .. } => {
+            "take tokens that hold no such keys; what is on these may protect something"
+        }
         _ => "check the settings under `token`; `strongroom hsm test` says more",
     }
 }

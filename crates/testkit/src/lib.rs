@@ -3,12 +3,15 @@
 //! A test binary that uses a [`SoftHsm`] names [`pkcs11_worker!`] once at its top level: the
 //! module runs in a child process, which is the test binary itself, started again.
 
+mod faulty_hsm;
 mod faulty_token;
 mod softhsm;
 pub mod token_suite;
 
+pub use faulty_hsm::FaultyHsm;
 pub use faulty_token::FaultyToken;
 pub use softhsm::{SoftHsm, worker_command};
+pub use strongroom_faulty_module::{Act, Faults, Rule};
 
 /// Makes this test binary able to be the child process that holds a PKCS#11 module.
 ///

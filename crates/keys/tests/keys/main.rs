@@ -18,6 +18,7 @@ mod page;
 mod rotation;
 mod start;
 mod tags;
+mod token_faults;
 mod users;
 mod world;
 

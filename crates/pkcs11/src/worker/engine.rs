@@ -1,10 +1,12 @@
 //! Requests carried out on the token.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use cryptoki::context::Pkcs11;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
@@ -14,11 +16,12 @@ use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use super::canary::Canary;
-use super::fault::{During, Fault};
+use super::fault::Fault;
 use super::module::OpenToken;
 use super::objects::{self, Life};
+use super::shared::{self, Transport};
 use crate::token::{KeyLabel, WrappedKey};
-use crate::wire::{KeyKind, Profile, Refusal, Request};
+use crate::wire::{Carried, KeyKind, Profile, Refusal, Request, ServeLimits};
 
 /// What a request came to.
 pub(super) enum Reply {
@@ -26,6 +29,7 @@ pub(super) enum Reply {
     Truth(bool),
     Bytes(Zeroizing<Vec<u8>>),
     Sealed { nonce: [u8; 12], bytes: Vec<u8> },
+    Carried(Carried),
 }
 
 impl Reply {
@@ -49,12 +53,19 @@ pub(super) struct Engine {
     context: Pkcs11,
     slot: Slot,
     profile: Profile,
+    checks_answers: bool,
     canary: Canary,
     anchor: Mutex<Session>,
     /// Finding an object takes a token time in proportion to all it holds.
     handles: Mutex<HashMap<(KeyKind, String), ObjectHandle>>,
+    /// Keys that were found once; they do not go by themselves.
+    found: Mutex<HashSet<(KeyKind, String)>>,
+    /// The public keys of key pairs that have signed.
+    public_keys: Mutex<HashMap<String, Zeroizing<Vec<u8>>>>,
     unwrapped: Mutex<LruCache<WrappedKey, Arc<SessionKey>>>,
     dropped: Arc<Mutex<Vec<ObjectHandle>>>,
+    /// Between the steps of a ceremony.
+    transport: Mutex<Option<Transport>>,
 }
 
 /// An unwrapped key in the session. When its last user is done with it, it is put on the list of
@@ -74,19 +85,23 @@ impl Engine {
     pub(super) fn new(
         token: OpenToken,
         profile: Profile,
-        cached_keys_max: usize,
+        limits: &ServeLimits,
     ) -> Result<Self, Fault> {
         Ok(Self {
             canary: Canary::hatch(&token.anchor, &profile)?,
             context: token.context,
             slot: token.slot,
             profile,
+            checks_answers: limits.checks_answers,
             anchor: Mutex::new(token.anchor),
             handles: Mutex::default(),
+            found: Mutex::default(),
+            public_keys: Mutex::default(),
             unwrapped: Mutex::new(LruCache::new(
-                NonZeroUsize::new(cached_keys_max).unwrap_or(NonZeroUsize::MIN),
+                NonZeroUsize::new(limits.cached_keys_max).unwrap_or(NonZeroUsize::MIN),
             )),
             dropped: Arc::default(),
+            transport: Mutex::default(),
         })
     }
 
@@ -104,11 +119,7 @@ impl Engine {
         loop {
             let session = match &mut seat.session {
                 Some(session) => &*session,
-                none => none.insert(
-                    self.context
-                        .open_rw_session(self.slot)
-                        .map_err(|error| During::Other.fault(error))?,
-                ),
+                none => none.insert(self.context.open_rw_session(self.slot)?),
             };
             match self.attempt(session, request) {
                 Err(Fault::StaleHandle(_)) if renewed < 2 => {
@@ -121,8 +132,10 @@ impl Engine {
                     renewed += 1;
                 }
                 Err(Fault::Doubtful(_)) => {
-                    // After an error an operation may still be active in the session.
+                    // After an error an operation may still be active in the session, and a handle
+                    // may have come to stand for another key.
                     seat.session = None;
+                    self.forget(request);
                     self.canary.sing(&self.anchor.lock(), &self.profile)?;
                     // The token is well, and was so both times: it is what it was given.
                     if was_doubtful {
@@ -154,14 +167,18 @@ impl Engine {
                 let private = self.key(KeyKind::Signing, label)?;
                 public_key(&self.anchor.lock(), private)
             }
-            Request::GenerateWrapped { kek } => {
-                let kek = self.key(KeyKind::Kek, kek)?;
+            Request::GenerateWrapped { kek: label } => {
+                let kek = self.key(KeyKind::Kek, label)?;
                 let anchor = self.anchor.lock();
                 self.bury(&anchor)?;
                 let key = objects::generate_data_key(&anchor, &self.profile)?;
                 let wrapped = objects::wrap(&anchor, kek, key);
                 objects::destroy(&anchor, key)?;
-                wrapped.map(Reply::bytes)
+                let wrapped = wrapped?;
+                // What does not unwrap now never will. The key is used next as a rule, so it is kept.
+                self.unwrap(&anchor, kek, label, &wrapped)
+                    .map_err(Fault::not_of_the_caller)?;
+                Ok(Reply::bytes(wrapped))
             }
             Request::Seal {
                 kek,
@@ -171,6 +188,11 @@ impl Engine {
             } => {
                 let key = self.unwrapped(kek, wrapped)?;
                 let (nonce, bytes) = objects::seal(session, key.handle, context, plaintext)?;
+                if self.checks_answers {
+                    let opened = objects::open(session, key.handle, context, nonce, &bytes);
+                    let opened = opened.map_err(Fault::not_of_the_caller)?;
+                    same(&opened, plaintext, "what it sealed opens to something else")?;
+                }
                 Ok(Reply::Sealed { nonce, bytes })
             }
             Request::Open {
@@ -181,22 +203,62 @@ impl Engine {
                 sealed,
             } => {
                 let key = self.unwrapped(kek, wrapped)?;
-                objects::open(session, key.handle, context, nonce, sealed).map(Reply::Bytes)
+                let opened = objects::open(session, key.handle, context, nonce, sealed)?;
+                if self.checks_answers {
+                    let again = objects::open(session, key.handle, context, nonce, sealed);
+                    let again = again.map_err(Fault::not_of_the_caller)?;
+                    same(&again, &opened, "it opens one ciphertext to two plaintexts")?;
+                }
+                Ok(Reply::Bytes(opened))
             }
             Request::Mac { label, message } => {
                 let key = self.key(KeyKind::Mac, label)?;
-                objects::mac(session, key, message).map(Reply::bytes)
+                let mac = objects::mac(session, key, message)?;
+                if self.checks_answers {
+                    let again = objects::mac(session, key, message)?;
+                    same(&again, &mac, "one message has two MACs")?;
+                }
+                Ok(Reply::bytes(mac))
             }
             Request::Sign { label, message } => {
                 let key = self.key(KeyKind::Signing, label)?;
-                objects::sign(session, key, message).map(Reply::bytes)
+                let signature = objects::sign(session, key, message)?;
+                self.check_signature(label, key, message, &signature)?;
+                Ok(Reply::bytes(signature))
             }
             Request::Random { len_bytes } => {
                 let mut bytes = Zeroizing::new(vec![0; len_bytes]);
-                session
-                    .generate_random_slice(&mut bytes)
-                    .map_err(|error| During::Other.fault(error))?;
+                objects::random(session, &mut bytes)?;
                 Ok(Reply::Bytes(bytes))
+            }
+            Request::Offer => {
+                let (transport, modulus) = shared::offer(&self.anchor.lock())?;
+                *self.transport.lock() = Some(transport);
+                Ok(Reply::bytes(modulus))
+            }
+            Request::MakeShared { modulus } => {
+                let (transport, carried) = shared::make(&self.anchor.lock(), modulus)?;
+                *self.transport.lock() = Some(transport);
+                Ok(Reply::Carried(carried))
+            }
+            Request::TakeShared {
+                ref carried,
+                ref keys,
+                ref id,
+            } => {
+                let transport = self.transport.lock().take().ok_or_else(|| {
+                    Fault::Refused(Refusal::Unavailable(
+                        "the process of the module was replaced in the middle of the ceremony"
+                            .into(),
+                    ))
+                })?;
+                let anchor = self.anchor.lock();
+                shared::take(&anchor, transport, carried, keys, id, &self.profile)?;
+                Ok(Reply::Done)
+            }
+            Request::DropShared { ref keys, ref id } => {
+                shared::drop_taken(&self.anchor.lock(), keys, id)?;
+                Ok(Reply::Done)
             }
         }
     }
@@ -207,31 +269,85 @@ impl Engine {
         if let Some(handle) = self.handles.lock().get(&name) {
             return Ok(*handle);
         }
-        let handle = objects::find(&self.anchor.lock(), kind, label)?;
+        let handle = match objects::find(&self.anchor.lock(), kind, label) {
+            // A module that has lost sight of a key is not to make a caller think there was none.
+            Err(Fault::Refused(Refusal::NoSuchKey(_))) if self.found.lock().contains(&name) => {
+                return Err(Fault::Broken(format!(
+                    "it has lost the key labelled {label}"
+                )));
+            }
+            Err(Fault::Refused(Refusal::NoSuchKey(_))) => {
+                objects::find(&self.context.open_rw_session(self.slot)?, kind, label)?
+            }
+            found => found?,
+        };
+        self.found.lock().insert(name.clone());
         self.handles.lock().insert(name, handle);
         Ok(handle)
     }
 
+    /// Has the keys that `request` names found and unwrapped anew.
+    fn forget(&self, request: &Request<'_>) {
+        if let Request::Seal { kek, wrapped, .. } | Request::Open { kek, wrapped, .. } = request {
+            let key = (KeyKind::Kek, (*kek).to_owned());
+            self.handles.lock().remove(&key);
+            self.unwrapped.lock().pop(&wrapped_key(kek, wrapped));
+        }
+    }
+
+    /// Verifies a signature outside the token, so that none is given out that nobody accepts.
+    fn check_signature(
+        &self,
+        label: &str,
+        private: ObjectHandle,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Fault> {
+        let known = self.public_keys.lock().get(label).cloned();
+        let public = match known {
+            Some(public) => public,
+            None => {
+                let Reply::Bytes(public) = public_key(&self.anchor.lock(), private)? else {
+                    return Err(Fault::Broken("a public key is no bytes".into()));
+                };
+                let mut known = self.public_keys.lock();
+                known.entry(label.to_owned()).or_insert(public).clone()
+            }
+        };
+        UnparsedPublicKey::new(&ED25519, public.as_slice())
+            .verify(message, signature)
+            .map_err(|_| Fault::Broken("its signature does not verify".into()))
+    }
+
     /// The handle of a wrapped key, unwrapped once and kept.
     fn unwrapped(&self, kek: &str, wrapped: &[u8]) -> Result<Arc<SessionKey>, Fault> {
-        let name = WrappedKey {
-            kek: KeyLabel(kek.to_owned()),
-            bytes: wrapped.to_vec(),
-        };
+        let name = wrapped_key(kek, wrapped);
         if let Some(key) = self.unwrapped.lock().get(&name) {
             return Ok(Arc::clone(key));
         }
-        let kek = self.key(KeyKind::Kek, kek)?;
+        let handle = self.key(KeyKind::Kek, kek)?;
         let anchor = self.anchor.lock();
         // Another thread may have unwrapped it while this one waited.
         if let Some(key) = self.unwrapped.lock().get(&name) {
             return Ok(Arc::clone(key));
         }
         self.bury(&anchor)?;
+        self.unwrap(&anchor, handle, kek, wrapped)
+    }
+
+    /// Unwraps a key by the key-encryption key `kek`, which is labelled `label`, and keeps it.
+    fn unwrap(
+        &self,
+        anchor: &Session,
+        kek: ObjectHandle,
+        label: &str,
+        wrapped: &[u8],
+    ) -> Result<Arc<SessionKey>, Fault> {
         let key = Arc::new(SessionKey {
-            handle: objects::unwrap(&anchor, kek, wrapped, &self.profile)?,
+            handle: objects::unwrap(anchor, kek, wrapped, &self.profile)?,
             dropped: Arc::clone(&self.dropped),
         });
+        let name = wrapped_key(label, wrapped);
         self.unwrapped.lock().put(name, Arc::clone(&key));
         Ok(key)
     }
@@ -306,6 +422,18 @@ impl Engine {
             }
         }
     }
+}
+
+fn wrapped_key(kek: &str, wrapped: &[u8]) -> WrappedKey {
+    WrappedKey {
+        kek: KeyLabel(kek.to_owned()),
+        bytes: wrapped.to_vec(),
+    }
+}
+
+/// Two answers that must be one; a token that gives two is not well.
+fn same(one: &[u8], other: &[u8], otherwise: &str) -> Result<(), Fault> {
+    verify_slices_are_equal(one, other).map_err(|_| Fault::Broken(otherwise.to_owned()))
 }
 
 fn public_key(anchor: &Session, private: ObjectHandle) -> Result<Reply, Fault> {

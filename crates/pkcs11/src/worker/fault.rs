@@ -1,5 +1,6 @@
 //! What an error of the module means.
 
+use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 
 use crate::wire::Refusal;
@@ -7,7 +8,7 @@ use crate::wire::Refusal;
 /// Why an operation on the token did not succeed, by what is to be done about it.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// An answer for the caller.
+    /// An answer for the caller. Nothing is tried again.
     Refused(Refusal),
     /// A handle is no longer good: find or unwrap the key again.
     StaleHandle(String),
@@ -30,6 +31,15 @@ impl Fault {
             Self::Refused(_) => "refused",
         }
     }
+
+    /// The same, where the token was given only what it had made itself a moment before: there is
+    /// nobody else to doubt.
+    pub(super) fn not_of_the_caller(self) -> Self {
+        match self {
+            Self::Doubtful(reason) => Self::Broken(reason),
+            other => other,
+        }
+    }
 }
 
 /// An error of the module in the field's words: the function and its return value.
@@ -40,48 +50,61 @@ pub(super) fn describe(error: &Error) -> String {
     }
 }
 
-/// What was being done: the same return value means different things in different functions.
+/// Whose fault an error may be: the same return value means different things in different
+/// functions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum During {
-    /// `C_Login`, `C_InitPIN`, `C_InitToken`.
-    Login,
-    /// `C_Decrypt` and `C_UnwrapKey`: what they are given may be at fault.
-    Opening,
-    /// Everything that is given only what this program made.
-    Other,
+enum Given {
+    /// The function is given a PIN.
+    Pin,
+    /// The function is given a ciphertext or a wrapped key, which may be at fault.
+    Sealed,
+    /// The function is given only what this program made.
+    OwnWork,
 }
 
-impl During {
-    /// Says what `error` means here.
-    pub(super) fn fault(self, error: Error) -> Fault {
+impl Given {
+    fn to(function: Function) -> Self {
+        match function {
+            Function::Login | Function::InitPIN | Function::InitToken | Function::SetPIN => {
+                Self::Pin
+            }
+            Function::DecryptInit | Function::Decrypt | Function::UnwrapKey => Self::Sealed,
+            _ => Self::OwnWork,
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
         let reason = describe(&error);
-        let Error::Pkcs11(code, _) = error else {
+        let Error::Pkcs11(code, function) = error else {
             return match error {
                 Error::NullFunctionPointer | Error::NotSupported => {
-                    Fault::Refused(Refusal::Unsupported(reason))
+                    Self::Refused(Refusal::Unsupported(reason))
                 }
-                _ => Fault::Broken(reason),
+                _ => Self::Broken(reason),
             };
         };
+        let given = Given::to(function);
         match code {
-            RvError::PinIncorrect => Fault::Refused(Refusal::PinIncorrect),
+            RvError::PinIncorrect => Self::Refused(Refusal::PinIncorrect),
             // A PIN whose form the token does not take is not the PIN.
-            RvError::PinInvalid | RvError::PinLenRange if self == Self::Login => {
-                Fault::Refused(Refusal::PinIncorrect)
+            RvError::PinInvalid | RvError::PinLenRange if given == Given::Pin => {
+                Self::Refused(Refusal::PinIncorrect)
             }
-            RvError::PinLocked => Fault::Refused(Refusal::PinLocked),
-            RvError::PinExpired => Fault::Refused(Refusal::PinExpired),
-            RvError::UserPinNotInitialized => Fault::Refused(Refusal::PinNotSet),
+            RvError::PinLocked => Self::Refused(Refusal::PinLocked),
+            RvError::PinExpired => Self::Refused(Refusal::PinExpired),
+            RvError::UserPinNotInitialized => Self::Refused(Refusal::PinNotSet),
 
             RvError::KeyHandleInvalid
             | RvError::ObjectHandleInvalid
             | RvError::UnwrappingKeyHandleInvalid
-            | RvError::WrappingKeyHandleInvalid => Fault::StaleHandle(reason),
+            | RvError::WrappingKeyHandleInvalid => Self::StaleHandle(reason),
 
             RvError::SessionHandleInvalid
             | RvError::SessionClosed
             | RvError::OperationActive
-            | RvError::OperationNotInitialized => Fault::StaleSession(reason),
+            | RvError::OperationNotInitialized => Self::StaleSession(reason),
 
             RvError::DeviceError
             | RvError::DeviceMemory
@@ -92,7 +115,7 @@ impl During {
             | RvError::CryptokiNotInitialized
             | RvError::UserNotLoggedIn
             | RvError::SessionCount
-            | RvError::FipsSelfTestFailed => Fault::Broken(reason),
+            | RvError::FipsSelfTestFailed => Self::Broken(reason),
 
             RvError::MechanismInvalid
             | RvError::FunctionNotSupported
@@ -107,66 +130,197 @@ impl During {
             | RvError::TemplateInconsistent
             | RvError::AttributeTypeInvalid
             | RvError::AttributeValueInvalid
-            | RvError::TokenWriteProtected => Fault::Refused(Refusal::Unsupported(reason)),
+            | RvError::TokenWriteProtected => Self::Refused(Refusal::Unsupported(reason)),
 
-            _ if self == Self::Opening => Fault::Doubtful(reason),
-            _ => Fault::Broken(reason),
+            // Longer than this token takes at once.
+            RvError::DataLenRange if given == Given::OwnWork => {
+                Self::Refused(Refusal::Unsupported(reason))
+            }
+
+            _ if given == Given::Sealed => Self::Doubtful(reason),
+            _ => Self::Broken(reason),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cryptoki::context::Function;
-
     use super::*;
 
-    fn fault(during: During, code: RvError) -> Fault {
-        during.fault(Error::Pkcs11(code, Function::Decrypt))
+    /// Functions by what they are given, with the classes of what they answer.
+    const PIN: [Function; 4] = [
+        Function::Login,
+        Function::InitPIN,
+        Function::InitToken,
+        Function::SetPIN,
+    ];
+    const SEALED: [Function; 3] = [
+        Function::DecryptInit,
+        Function::Decrypt,
+        Function::UnwrapKey,
+    ];
+    const OWN_WORK: [Function; 17] = [
+        Function::Initialize,
+        Function::GetSlotList,
+        Function::GetTokenInfo,
+        Function::OpenSession,
+        Function::CloseSession,
+        Function::CreateObject,
+        Function::DestroyObject,
+        Function::GetAttributeValue,
+        Function::FindObjects,
+        Function::EncryptInit,
+        Function::Encrypt,
+        Function::SignInit,
+        Function::Sign,
+        Function::GenerateKey,
+        Function::GenerateKeyPair,
+        Function::WrapKey,
+        Function::GenerateRandom,
+    ];
+
+    fn class(function: Function, code: RvError) -> &'static str {
+        match Fault::from(Error::Pkcs11(code, function)) {
+            Fault::Refused(
+                Refusal::PinIncorrect
+                | Refusal::PinLocked
+                | Refusal::PinExpired
+                | Refusal::PinNotSet,
+            ) => "pin",
+            Fault::Refused(_) => "refused",
+            Fault::StaleHandle(_) => "handle",
+            Fault::StaleSession(_) => "session",
+            Fault::Doubtful(_) => "doubtful",
+            Fault::Broken(_) => "broken",
+        }
     }
 
+    /// One line: the return values, and their class from a function given a PIN, something
+    /// sealed, its own work.
+    const TABLE: [(&[RvError], [&str; 3]); 9] = [
+        (
+            &[
+                RvError::PinIncorrect,
+                RvError::PinLocked,
+                RvError::PinExpired,
+                RvError::UserPinNotInitialized,
+            ],
+            ["pin", "pin", "pin"],
+        ),
+        (
+            &[RvError::PinInvalid, RvError::PinLenRange],
+            ["pin", "doubtful", "broken"],
+        ),
+        (
+            &[
+                RvError::KeyHandleInvalid,
+                RvError::ObjectHandleInvalid,
+                RvError::UnwrappingKeyHandleInvalid,
+                RvError::WrappingKeyHandleInvalid,
+            ],
+            ["handle", "handle", "handle"],
+        ),
+        (
+            &[
+                RvError::SessionHandleInvalid,
+                RvError::SessionClosed,
+                RvError::OperationActive,
+                RvError::OperationNotInitialized,
+            ],
+            ["session", "session", "session"],
+        ),
+        // A lost device is never taken for a bad ciphertext.
+        (
+            &[
+                RvError::DeviceError,
+                RvError::DeviceMemory,
+                RvError::DeviceRemoved,
+                RvError::HostMemory,
+                RvError::TokenNotPresent,
+                RvError::TokenNotRecognized,
+                RvError::CryptokiNotInitialized,
+                RvError::UserNotLoggedIn,
+                RvError::SessionCount,
+                RvError::FipsSelfTestFailed,
+            ],
+            ["broken", "broken", "broken"],
+        ),
+        (
+            &[
+                RvError::MechanismInvalid,
+                RvError::FunctionNotSupported,
+                RvError::KeyFunctionNotPermitted,
+                RvError::KeyTypeInconsistent,
+                RvError::KeyUnextractable,
+                RvError::KeyNotWrappable,
+                RvError::UnwrappingKeyTypeInconsistent,
+                RvError::WrappingKeyTypeInconsistent,
+                RvError::CurveNotSupported,
+                RvError::TemplateIncomplete,
+                RvError::TemplateInconsistent,
+                RvError::AttributeTypeInvalid,
+                RvError::AttributeValueInvalid,
+                RvError::TokenWriteProtected,
+            ],
+            ["refused", "refused", "refused"],
+        ),
+        (&[RvError::DataLenRange], ["broken", "doubtful", "refused"]),
+        // What means a bad ciphertext to one module and a breakdown to another.
+        (
+            &[
+                RvError::GeneralError,
+                RvError::FunctionFailed,
+                RvError::FunctionCanceled,
+                RvError::FunctionRejected,
+                RvError::EncryptedDataInvalid,
+                RvError::EncryptedDataLenRange,
+                RvError::WrappedKeyInvalid,
+                RvError::WrappedKeyLenRange,
+                RvError::SignatureInvalid,
+                RvError::DataInvalid,
+                RvError::ArgumentsBad,
+                RvError::BufferTooSmall,
+                RvError::MechanismParamInvalid,
+                RvError::KeySizeRange,
+                RvError::UnwrappingKeySizeRange,
+                RvError::SlotIdInvalid,
+                RvError::CantLock,
+                RvError::MutexBad,
+            ],
+            ["broken", "doubtful", "broken"],
+        ),
+        // What no standard says.
+        (
+            &[
+                RvError::VendorDefined(0x8000_0001),
+                RvError::UnknownErrorCode(0x7FFF_FFFF),
+            ],
+            ["broken", "doubtful", "broken"],
+        ),
+    ];
+
     #[test]
-    fn a_pin_error_is_told_whatever_was_being_done() {
-        for (code, refusal) in [
-            (RvError::PinIncorrect, "PinIncorrect"),
-            (RvError::PinLocked, "PinLocked"),
-            (RvError::PinExpired, "PinExpired"),
-            (RvError::UserPinNotInitialized, "PinNotSet"),
-        ] {
-            for during in [During::Login, During::Opening, During::Other] {
-                let fault = fault(during, code);
-                assert_eq!(format!("{fault:?}"), format!("Refused({refusal})"));
+    fn every_return_value_of_every_function_has_its_class() {
+        for (codes, [pin, sealed, own_work]) in TABLE {
+            for code in codes {
+                let groups: [(&[Function], &str); 3] =
+                    [(&PIN, pin), (&SEALED, sealed), (&OWN_WORK, own_work)];
+                for (functions, expected) in groups {
+                    for function in functions {
+                        assert_eq!(class(*function, *code), expected, "{function:?} {code:?}");
+                    }
+                }
             }
         }
     }
 
     #[test]
-    fn an_error_that_means_two_things_is_doubtful_only_when_opening() {
-        for code in [
-            RvError::GeneralError,
-            RvError::FunctionFailed,
-            RvError::EncryptedDataInvalid,
-            RvError::EncryptedDataLenRange,
-            RvError::WrappedKeyInvalid,
-            RvError::WrappedKeyLenRange,
-            RvError::DataInvalid,
-            RvError::ArgumentsBad,
-        ] {
-            assert!(matches!(fault(During::Opening, code), Fault::Doubtful(_)));
-            assert!(matches!(fault(During::Other, code), Fault::Broken(_)));
-        }
-    }
-
-    #[test]
-    fn a_lost_device_is_never_taken_for_a_bad_ciphertext() {
-        for code in [
-            RvError::DeviceError,
-            RvError::DeviceRemoved,
-            RvError::TokenNotPresent,
-            RvError::CryptokiNotInitialized,
-            RvError::UserNotLoggedIn,
-        ] {
-            assert!(matches!(fault(During::Opening, code), Fault::Broken(_)));
-        }
+    fn what_the_token_has_just_made_itself_is_not_doubted() {
+        let error = || Error::Pkcs11(RvError::GeneralError, Function::Decrypt);
+        assert!(matches!(Fault::from(error()), Fault::Doubtful(_)));
+        assert!(matches!(
+            Fault::from(error()).not_of_the_caller(),
+            Fault::Broken(_)
+        ));
     }
 }

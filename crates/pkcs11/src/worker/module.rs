@@ -11,7 +11,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::AuthPin;
 
-use super::fault::{During, Fault, describe};
+use super::fault::{Fault, describe};
 use crate::config::ModuleConfig;
 use crate::token::TokenIdentity;
 use crate::wire::Refusal;
@@ -59,10 +59,15 @@ impl<'a> Module<'a> {
         if found.is_some() {
             return Ok(found);
         }
+        self.begin_again()?;
+        self.find_in_slots()
+    }
+
+    fn begin_again(&mut self) -> Result<(), Refusal> {
         self.context.clone().finalize().map_err(unusable)?;
         std::thread::sleep(SECOND_LOOK_DELAY);
         *self = Self::load(self.config)?;
-        self.find_in_slots()
+        Ok(())
     }
 
     fn find_in_slots(&self) -> Result<Option<(Slot, TokenInfo)>, Refusal> {
@@ -86,8 +91,20 @@ impl<'a> Module<'a> {
         Ok(found)
     }
 
-    /// Logs in at the configured token, once.
+    /// Logs in at the configured token. A PIN that is refused is not tried again; a breakdown on
+    /// the way may come of another process that is changing the files of SoftHSM, so there is a
+    /// second beginning.
     pub(super) fn open(mut self, pin: &str) -> Result<OpenToken, Refusal> {
+        match self.log_in(pin) {
+            Err(Refusal::Unavailable(_)) => {
+                self.begin_again()?;
+                self.log_in(pin)
+            }
+            done => done,
+        }
+    }
+
+    fn log_in(&mut self, pin: &str) -> Result<OpenToken, Refusal> {
         let (slot, info) = self
             .find()?
             .ok_or_else(|| Refusal::NoSuchToken(self.config.token_label.clone()))?;
@@ -100,10 +117,10 @@ impl<'a> Module<'a> {
         let anchor = self.context.open_rw_session(slot).map_err(unusable)?;
         match anchor.login(UserType::User, Some(&AuthPin::from(pin))) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-            Err(error) => return Err(login_refused(error)),
+            Err(error) => return Err(unusable(error)),
         }
         Ok(OpenToken {
-            context: self.context,
+            context: self.context.clone(),
             slot,
             identity: identity(&info),
             anchor,
@@ -142,14 +159,12 @@ impl<'a> Module<'a> {
         let officer = AuthPin::from(security_officer_pin);
         self.context
             .init_token(slot, &officer, label)
-            .map_err(login_refused)?;
+            .map_err(unusable)?;
         let session = self.context.open_rw_session(slot).map_err(unusable)?;
         session
             .login(UserType::So, Some(&officer))
-            .map_err(login_refused)?;
-        session
-            .init_pin(&AuthPin::from(pin))
-            .map_err(login_refused)?;
+            .map_err(unusable)?;
+        session.init_pin(&AuthPin::from(pin)).map_err(unusable)?;
         session.logout().map_err(unusable)?;
         drop(session);
         self.find_in_slots()?
@@ -182,15 +197,7 @@ fn identity(info: &TokenInfo) -> TokenIdentity {
 }
 
 fn unusable(error: Error) -> Refusal {
-    refusal(During::Other.fault(error))
-}
-
-fn login_refused(error: Error) -> Refusal {
-    refusal(During::Login.fault(error))
-}
-
-fn refusal(fault: Fault) -> Refusal {
-    match fault {
+    match Fault::from(error) {
         Fault::Refused(refusal) => refusal,
         other => Refusal::Unavailable(other.reason().to_owned()),
     }

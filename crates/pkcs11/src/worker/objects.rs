@@ -8,14 +8,14 @@ use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 use zeroize::Zeroizing;
 
-use super::fault::{During, Fault};
+use super::fault::Fault;
 use crate::limits::{TAG_LEN_BYTES, WRAPPED_LEN_BYTES};
 use crate::token::KeyLabel;
 use crate::wire::{KeyKind, Profile, Refusal};
 
 const KEY_LEN_BYTES: u64 = 32;
 /// The object identifier 1.3.101.112 of Ed25519 (RFC 8410), as `CKA_EC_PARAMS`.
-const ED25519: [u8; 5] = [0x06, 0x03, 0x2B, 0x65, 0x70];
+pub(super) const ED25519: [u8; 5] = [0x06, 0x03, 0x2B, 0x65, 0x70];
 
 /// Whether a key lives on the token for good, and under which name, or with the session.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub(super) enum Life<'a> {
 }
 
 /// What every key has: private, sensitive, and a name where it stays.
-fn secret_attributes(life: Life<'_>, extractable: bool) -> Vec<Attribute> {
+pub(super) fn secret_attributes(life: Life<'_>, extractable: bool) -> Vec<Attribute> {
     let mut attributes = vec![
         Attribute::Token(matches!(life, Life::Token { .. })),
         Attribute::Private(true),
@@ -43,7 +43,11 @@ fn secret_attributes(life: Life<'_>, extractable: bool) -> Vec<Attribute> {
 ///
 /// `CKA_MODIFIABLE` is the last: SoftHSM sets the attributes of an unwrapped key one by one, and
 /// refuses those that come after it.
-fn restrict(attributes: &mut Vec<Attribute>, mechanism: Option<MechanismType>, profile: &Profile) {
+pub(super) fn restrict(
+    attributes: &mut Vec<Attribute>,
+    mechanism: Option<MechanismType>,
+    profile: &Profile,
+) {
     if let Some(mechanism) = mechanism.filter(|_| profile.restricts_mechanisms) {
         attributes.push(Attribute::AllowedMechanisms(vec![mechanism]));
     }
@@ -53,15 +57,9 @@ fn restrict(attributes: &mut Vec<Attribute>, mechanism: Option<MechanismType>, p
     attributes.push(Attribute::Modifiable(false));
 }
 
-/// Makes an AES-256 key-encryption key: it wraps and unwraps, and does nothing else.
-pub(super) fn generate_kek(
-    session: &Session,
-    life: Life<'_>,
-    profile: &Profile,
-) -> Result<ObjectHandle, Fault> {
-    let mut attributes = secret_attributes(life, false);
-    attributes.extend([
-        Attribute::ValueLen(KEY_LEN_BYTES.into()),
+/// What a key-encryption key is for: it wraps and unwraps.
+pub(super) fn kek_uses() -> [Attribute; 7] {
+    [
         Attribute::Wrap(true),
         Attribute::Unwrap(true),
         Attribute::Encrypt(false),
@@ -69,11 +67,34 @@ pub(super) fn generate_kek(
         Attribute::Sign(false),
         Attribute::Verify(false),
         Attribute::Derive(false),
-    ]);
+    ]
+}
+
+/// What an HMAC key is for.
+pub(super) fn mac_uses() -> [Attribute; 6] {
+    [
+        Attribute::Sign(true),
+        Attribute::Encrypt(false),
+        Attribute::Decrypt(false),
+        Attribute::Wrap(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
+    ]
+}
+
+/// Makes an AES-256 key-encryption key: it wraps and unwraps, and does nothing else.
+pub(super) fn generate_kek(
+    session: &Session,
+    life: Life<'_>,
+    profile: &Profile,
+) -> Result<ObjectHandle, Fault> {
+    let mut attributes = secret_attributes(life, false);
+    attributes.push(Attribute::ValueLen(KEY_LEN_BYTES.into()));
+    attributes.extend(kek_uses());
     restrict(&mut attributes, Some(MechanismType::AES_KEY_WRAP), profile);
     session
         .generate_key(&Mechanism::AesKeyGen, &attributes)
-        .map_err(|error| During::Other.fault(error))
+        .map_err(Fault::from)
 }
 
 /// Makes an HMAC-SHA-256 key.
@@ -83,19 +104,12 @@ pub(super) fn generate_mac_key(
     profile: &Profile,
 ) -> Result<ObjectHandle, Fault> {
     let mut attributes = secret_attributes(life, false);
-    attributes.extend([
-        Attribute::ValueLen(KEY_LEN_BYTES.into()),
-        Attribute::Sign(true),
-        Attribute::Encrypt(false),
-        Attribute::Decrypt(false),
-        Attribute::Wrap(false),
-        Attribute::Unwrap(false),
-        Attribute::Derive(false),
-    ]);
+    attributes.push(Attribute::ValueLen(KEY_LEN_BYTES.into()));
+    attributes.extend(mac_uses());
     restrict(&mut attributes, Some(MechanismType::SHA256_HMAC), profile);
     session
         .generate_key(&Mechanism::GenericSecretKeyGen, &attributes)
-        .map_err(|error| During::Other.fault(error))
+        .map_err(Fault::from)
 }
 
 /// Makes an Ed25519 key pair: the public and the private key.
@@ -119,7 +133,7 @@ pub(super) fn generate_signing_key(
     restrict(&mut private, Some(MechanismType::EDDSA), profile);
     session
         .generate_key_pair(&Mechanism::EccEdwardsKeyPairGen, &public, &private)
-        .map_err(|error| During::Other.fault(error))
+        .map_err(Fault::from)
 }
 
 /// Makes an AES-256 key that exists only to be wrapped out once and destroyed: no mechanism may
@@ -140,7 +154,7 @@ pub(super) fn generate_data_key(
     restrict(&mut attributes, None, profile);
     session
         .generate_key(&Mechanism::AesKeyGen, &attributes)
-        .map_err(|error| During::Other.fault(error))
+        .map_err(Fault::from)
 }
 
 /// Wraps `key` by `kek` as RFC 3394 says.
@@ -149,9 +163,7 @@ pub(super) fn wrap(
     kek: ObjectHandle,
     key: ObjectHandle,
 ) -> Result<Vec<u8>, Fault> {
-    let mut wrapped = session
-        .wrap_key(&Mechanism::AesKeyWrap, kek, key)
-        .map_err(|error| During::Other.fault(error))?;
+    let mut wrapped = session.wrap_key(&Mechanism::AesKeyWrap, kek, key)?;
     // Some modules overestimate the length when asked for it, and the rest stays zero.
     if wrapped.len() < WRAPPED_LEN_BYTES {
         return Err(Fault::Refused(Refusal::Unsupported(format!(
@@ -185,7 +197,7 @@ pub(super) fn unwrap(
     restrict(&mut attributes, Some(MechanismType::AES_GCM), profile);
     session
         .unwrap_key(&Mechanism::AesKeyWrap, kek, wrapped, &attributes)
-        .map_err(|error| During::Opening.fault(error))
+        .map_err(Fault::from)
 }
 
 fn tag_len_bits() -> Ulong {
@@ -200,13 +212,10 @@ pub(super) fn seal(
     plaintext: &[u8],
 ) -> Result<([u8; 12], Vec<u8>), Fault> {
     let mut nonce = [0; 12];
-    session
-        .generate_random_slice(&mut nonce)
-        .map_err(|error| During::Other.fault(error))?;
+    random(session, &mut nonce)?;
     // A token that insists on a nonce of its own writes it over the given one.
     let sealed = GcmParams::new(&mut nonce, context, tag_len_bits())
-        .and_then(|parameters| session.encrypt(&Mechanism::AesGcm(parameters), key, plaintext))
-        .map_err(|error| During::Other.fault(error))?;
+        .and_then(|parameters| session.encrypt(&Mechanism::AesGcm(parameters), key, plaintext))?;
     if sealed.len() != plaintext.len() + TAG_LEN_BYTES {
         return Err(Fault::Broken(format!(
             "{} bytes were sealed to {}",
@@ -227,8 +236,7 @@ pub(super) fn open(
 ) -> Result<Zeroizing<Vec<u8>>, Fault> {
     let plaintext = GcmParams::new(&mut nonce, context, tag_len_bits())
         .and_then(|parameters| session.decrypt(&Mechanism::AesGcm(parameters), key, sealed))
-        .map(Zeroizing::new)
-        .map_err(|error| During::Opening.fault(error))?;
+        .map(Zeroizing::new)?;
     if plaintext.len() + TAG_LEN_BYTES != sealed.len() {
         return Err(Fault::Broken(format!(
             "{} bytes were opened to {}",
@@ -237,6 +245,16 @@ pub(super) fn open(
         )));
     }
     Ok(plaintext)
+}
+
+/// Fills `bytes` from the token's generator.
+pub(super) fn random(session: &Session, bytes: &mut [u8]) -> Result<(), Fault> {
+    session.generate_random_slice(bytes)?;
+    // Eight zero bytes come once in 2^64 draws, and else where nothing was drawn.
+    if bytes.len() >= 8 && bytes.iter().all(|byte| *byte == 0) {
+        return Err(Fault::Broken("its random bytes are all zero".into()));
+    }
+    Ok(())
 }
 
 /// The HMAC-SHA-256 of `message`.
@@ -263,7 +281,7 @@ fn sized(
     len_bytes: usize,
     what: &str,
 ) -> Result<Vec<u8>, Fault> {
-    let made = made.map_err(|error| During::Other.fault(error))?;
+    let made = made?;
     if made.len() != len_bytes {
         return Err(Fault::Broken(format!("{what} of {} bytes", made.len())));
     }
@@ -275,15 +293,11 @@ fn sized(
 pub(super) fn all_labelled(session: &Session, label: &str) -> Result<Vec<ObjectHandle>, Fault> {
     let mut found = Vec::new();
     for class in [ObjectClass::SECRET_KEY, ObjectClass::PRIVATE_KEY] {
-        found.extend(
-            session
-                .find_objects(&[
-                    Attribute::Token(true),
-                    Attribute::Class(class),
-                    Attribute::Label(label.as_bytes().to_vec()),
-                ])
-                .map_err(|error| During::Other.fault(error))?,
-        );
+        found.extend(session.find_objects(&[
+            Attribute::Token(true),
+            Attribute::Class(class),
+            Attribute::Label(label.as_bytes().to_vec()),
+        ])?);
     }
     Ok(found)
 }
@@ -297,14 +311,12 @@ pub(super) fn find(session: &Session, kind: KeyKind, label: &str) -> Result<Obje
         KeyKind::Mac => (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET),
         KeyKind::Signing => (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS),
     };
-    let found = session
-        .find_objects(&[
-            Attribute::Token(true),
-            Attribute::Class(class),
-            Attribute::KeyType(key_type),
-            Attribute::Label(label.as_bytes().to_vec()),
-        ])
-        .map_err(|error| During::Other.fault(error))?;
+    let found = session.find_objects(&[
+        Attribute::Token(true),
+        Attribute::Class(class),
+        Attribute::KeyType(key_type),
+        Attribute::Label(label.as_bytes().to_vec()),
+    ])?;
     let key = match found[..] {
         [] => {
             return Err(Fault::Refused(Refusal::NoSuchKey(KeyLabel(
@@ -319,9 +331,8 @@ pub(super) fn find(session: &Session, kind: KeyKind, label: &str) -> Result<Obje
             ))));
         }
     };
-    let attributes = session
-        .get_attributes(key, &[AttributeType::Sensitive, AttributeType::Extractable])
-        .map_err(|error| During::Other.fault(error))?;
+    let attributes =
+        session.get_attributes(key, &[AttributeType::Sensitive, AttributeType::Extractable])?;
     if !attributes.contains(&Attribute::Sensitive(true))
         || !attributes.contains(&Attribute::Extractable(false))
     {
@@ -334,9 +345,7 @@ pub(super) fn find(session: &Session, kind: KeyKind, label: &str) -> Result<Obje
 
 /// The `CKA_ID` of an object.
 pub(super) fn id_of(session: &Session, object: ObjectHandle) -> Result<Vec<u8>, Fault> {
-    let attributes = session
-        .get_attributes(object, &[AttributeType::Id])
-        .map_err(|error| During::Other.fault(error))?;
+    let attributes = session.get_attributes(object, &[AttributeType::Id])?;
     Ok(attributes
         .into_iter()
         .find_map(|attribute| match attribute {
@@ -355,14 +364,12 @@ pub(super) fn public_keys(session: &Session, id: &[u8]) -> Result<Vec<ObjectHand
             Attribute::KeyType(KeyType::EC_EDWARDS),
             Attribute::Id(id.to_vec()),
         ])
-        .map_err(|error| During::Other.fault(error))
+        .map_err(Fault::from)
 }
 
 /// The 32 bytes of an Ed25519 public key.
 pub(super) fn public_key_bytes(session: &Session, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
-    let attributes = session
-        .get_attributes(key, &[AttributeType::EcPoint])
-        .map_err(|error| During::Other.fault(error))?;
+    let attributes = session.get_attributes(key, &[AttributeType::EcPoint])?;
     let point = attributes
         .into_iter()
         .find_map(|attribute| match attribute {
@@ -381,7 +388,5 @@ pub(super) fn public_key_bytes(session: &Session, key: ObjectHandle) -> Result<V
 
 /// Destroys an object.
 pub(super) fn destroy(session: &Session, object: ObjectHandle) -> Result<(), Fault> {
-    session
-        .destroy_object(object)
-        .map_err(|error| During::Other.fault(error))
+    session.destroy_object(object).map_err(Fault::from)
 }

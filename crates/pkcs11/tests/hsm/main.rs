@@ -2,8 +2,9 @@
 
 mod conformance;
 mod engines;
-mod fault;
+mod faults;
 mod metrics;
+mod pair;
 mod process;
 mod provisioning;
 mod refusals;

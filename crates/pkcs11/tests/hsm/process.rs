@@ -7,9 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use strongroom_pkcs11::{HsmToken, Token};
-use strongroom_testkit::SoftHsm;
-
-use crate::fault::FaultyHsm;
+use strongroom_testkit::{Act, FaultyHsm, SoftHsm};
 
 fn exists(pid: u32) -> bool {
     // A dead process that nobody has waited for has no command line.
@@ -88,7 +86,7 @@ async fn it_goes_when_the_token_is_dropped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_goes_when_the_daemon_goes_while_the_module_hangs() {
     let hsm = FaultyHsm::new().await;
-    hsm.set("C_UnwrapKey", "hang");
+    hsm.once("C_UnwrapKey", Act::Hang);
     let before = children();
     let config = hsm.config();
     let mut starting = Box::pin(HsmToken::start(config));

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 use strongroom_pkcs11::{HsmConfig, HsmToken, TokenError, WorkerCommand, conformance, init_token};
-use strongroom_testkit::SoftHsm;
+use strongroom_testkit::{Act, FaultyHsm, SoftHsm};
 
-use crate::fault::FaultyHsm;
-
-const PIN_LOCKED: &str = "164";
-const PIN_EXPIRED: &str = "163";
+const DEVICE_ERROR: u64 = 0x30;
+const PIN_EXPIRED: u64 = 0xA3;
+const PIN_LOCKED: u64 = 0xA4;
 
 async fn refusal(config: HsmConfig) -> TokenError {
     HsmToken::start(config)
@@ -51,7 +50,7 @@ async fn an_empty_or_overlong_pin_is_a_wrong_one() {
 async fn a_locked_and_an_expired_pin_are_told_and_tried_once() {
     for (code, expected) in [(PIN_LOCKED, "locked"), (PIN_EXPIRED, "expired")] {
         let hsm = FaultyHsm::new().await;
-        hsm.set("C_Login", code);
+        hsm.once("C_Login", Act::Answer(code));
         let error = refusal(hsm.config()).await;
         assert!(
             matches!(error, TokenError::Pin { reason } if reason == expected),
@@ -123,8 +122,8 @@ async fn a_program_that_is_no_worker_is_told() {
 #[tokio::test]
 async fn a_module_that_crashes_or_hangs_at_the_start_is_told() {
     let hsm = FaultyHsm::new().await;
-    for fault in ["crash", "hang"] {
-        hsm.set("C_UnwrapKey", fault);
+    for act in [Act::Crash, Act::Hang] {
+        hsm.once("C_UnwrapKey", act);
         let mut config = hsm.config();
         config.start_time_max = std::time::Duration::from_secs(2);
         let error = refusal(config).await;
@@ -136,7 +135,7 @@ async fn a_module_that_crashes_or_hangs_at_the_start_is_told() {
 async fn a_token_that_fails_a_required_check_is_refused_by_the_name_of_the_check() {
     let hsm = FaultyHsm::new().await;
     // A token that answers a changed ciphertext as if the device were broken.
-    hsm.set("C_Decrypt", "48");
+    hsm.always("C_Decrypt", Act::Answer(DEVICE_ERROR));
     let error = refusal(hsm.config()).await;
     let TokenError::Unsupported { reason } = error else {
         panic!("{error:?}");

@@ -9,15 +9,11 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
 use strongroom_pkcs11::{HsmToken, KeyLabel, Token, TokenError, WrappedKey};
-use strongroom_testkit::SoftHsm;
+use strongroom_testkit::{Act, FaultyHsm, SoftHsm};
 
-use crate::fault::FaultyHsm;
-
-const DEVICE_ERROR: &str = "48";
-const GENERAL_ERROR: &str = "5";
-const SESSION_HANDLE_INVALID: &str = "179";
-const KEY_HANDLE_INVALID: &str = "96";
-const PIN_INCORRECT: &str = "160";
+const GENERAL_ERROR: u64 = 0x05;
+const DEVICE_ERROR: u64 = 0x30;
+const PIN_INCORRECT: u64 = 0xA0;
 
 fn label(name: &str) -> KeyLabel {
     KeyLabel(name.to_owned())
@@ -194,34 +190,8 @@ async fn a_module_that_hangs_in_one_call_is_replaced() {
     config.call_time_max = Duration::from_millis(500);
     let token = HsmToken::start(config).await.expect("it starts");
     let key = with_keys(&*token).await;
-    hsm.set("C_Sign", "once hang");
+    hsm.once("C_Sign", Act::Hang);
     use_once(&*token, &key, 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_breakdown_of_the_module_is_mended_and_not_told() {
-    let hsm = FaultyHsm::new().await;
-    let token = HsmToken::start(hsm.config()).await.expect("it starts");
-    let key = with_keys(&*token).await;
-    for function in [
-        "C_Sign",
-        "C_Encrypt",
-        "C_Decrypt",
-        "C_UnwrapKey",
-        "C_WrapKey",
-    ] {
-        for what in [
-            "crash",
-            "late crash",
-            DEVICE_ERROR,
-            GENERAL_ERROR,
-            SESSION_HANDLE_INVALID,
-            KEY_HANDLE_INVALID,
-        ] {
-            hsm.set(function, &format!("once {what}"));
-            use_once(&*token, &key, 1).await;
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,13 +206,13 @@ async fn a_sick_token_is_never_taken_for_a_changed_ciphertext() {
         .await
         .expect("sealed");
     for code in [GENERAL_ERROR, DEVICE_ERROR] {
-        hsm.set("C_Decrypt", code);
+        hsm.always("C_Decrypt", Act::Answer(code));
         let error = token
             .open(&key, b"context", &sealed)
             .await
             .expect_err("nothing opens now");
         assert!(matches!(error, TokenError::Unavailable { .. }), "{error:?}");
-        hsm.heal("C_Decrypt");
+        hsm.faults().heal();
         let opened = token.open(&key, b"context", &sealed).await;
         assert_eq!(opened.expect("it is well again").as_slice(), b"secret");
     }
@@ -253,13 +223,13 @@ async fn a_call_that_kills_the_module_every_time_is_given_up() {
     let hsm = FaultyHsm::new().await;
     let token = HsmToken::start(hsm.config()).await.expect("it starts");
     let key = with_keys(&*token).await;
-    hsm.set("C_Sign", "crash");
+    hsm.always("C_Sign", Act::Crash);
     let error = token
         .sign(&label("signing"), b"message")
         .await
         .expect_err("it cannot be signed");
     assert!(matches!(error, TokenError::Unavailable { .. }), "{error:?}");
-    hsm.heal("C_Sign");
+    hsm.faults().heal();
     use_once(&*token, &key, 1).await;
 }
 
@@ -267,9 +237,9 @@ async fn a_call_that_kills_the_module_every_time_is_given_up() {
 async fn a_key_made_just_before_the_crash_is_the_callers() {
     let hsm = FaultyHsm::new().await;
     let token = HsmToken::start(hsm.config()).await.expect("it starts");
-    hsm.set("C_GenerateKey", "once late crash");
+    hsm.once("C_GenerateKey", Act::CrashLate);
     token.create_kek(&label("kek")).await.expect("made once");
-    hsm.set("C_GenerateKeyPair", "once late crash");
+    hsm.once("C_GenerateKeyPair", Act::CrashLate);
     let public = token
         .create_signing_key(&label("signing"))
         .await
@@ -290,7 +260,7 @@ async fn a_pin_refused_after_a_restart_is_not_tried_again() {
     let token = HsmToken::start(hsm.config()).await.expect("it starts");
     let pid = next_pid(&token, None).await;
     let logins = hsm.calls("C_Login");
-    hsm.set("C_Login", PIN_INCORRECT);
+    hsm.always("C_Login", Act::Answer(PIN_INCORRECT));
     signal(pid, Signal::KILL);
     for _ in 0..3 {
         let error = token.random(8).await.expect_err("no login, no token");
@@ -393,7 +363,7 @@ async fn a_key_being_made_is_finished_before_the_child_goes() {
     let hsm = FaultyHsm::new().await;
     let token = HsmToken::start(hsm.config()).await.expect("it starts");
     let pid = token.pid().expect("it serves");
-    hsm.set("C_GenerateKey", "once slow");
+    hsm.once("C_GenerateKey", Act::Delay(500));
     let calls = hsm.calls("C_GenerateKey");
     let kek = label("kek");
     {

@@ -18,7 +18,7 @@ use super::output;
 use crate::config::{Config, LogSettings, TokenSettings};
 use crate::daemon::{self, Daemon, Scope, Start};
 use crate::failure::{Advise as _, advised};
-use crate::{data_dir, logging};
+use crate::{data_dir, logging, token};
 
 /// Where Debian, Fedora, Arch and Homebrew put SoftHSM.
 const SOFTHSM_MODULES: [&str; 6] = [
@@ -145,6 +145,7 @@ pub(super) fn token_settings(
                 .to_owned(),
         )],
         call_timeout: Duration::from_secs(10),
+        check_answers: true,
     })
 }
 
@@ -212,7 +213,7 @@ async fn provision(config: &Config) -> anyhow::Result<()> {
         daemon::new_bearer_token().as_bytes(),
     )?;
     init_token(
-        &daemon::hsm_config(&config.token)?,
+        &token::hsm_config(&config.token)?,
         &SecretString::from(so_pin.as_str()),
     )
     .await

@@ -61,7 +61,7 @@ enum Command {
     Audit(audit::AuditCommand),
     /// Rehearse a lifecycle policy on years of simulated time.
     Simulate(simulate::SimulateArguments),
-    /// Tokens: the conformance test.
+    /// Tokens: the conformance test, and making two of them a pair.
     #[command(subcommand)]
     Hsm(hsm::HsmCommand),
     /// Check the rows of a stopped store against each other, and that the stored bytes are there.

@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) api: Endpoint,
     pub(crate) admin_token_file: PathBuf,
     pub(crate) token: TokenSettings,
+    /// One that holds the same keys.
+    pub(crate) second_token: Option<TokenSettings>,
     pub(crate) audit_origin: String,
     pub(crate) audit_sync: bool,
     pub(crate) audit_publish_interval: Duration,
@@ -60,6 +62,7 @@ pub(crate) struct TokenSettings {
     pub(crate) pin_file: PathBuf,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) call_timeout: Duration,
+    pub(crate) check_answers: bool,
 }
 
 /// What is logged and how it looks.
@@ -131,18 +134,8 @@ impl Config {
                 .switch("s3.block_customer_keys_on_new_buckets")?,
             api: endpoint(values, "api")?,
             admin_token_file: values.path("api.admin_token_file")?,
-            token: TokenSettings {
-                module: values.path("token.module")?,
-                label: values.text("token.label")?,
-                pin_file: values.path("token.pin_file")?,
-                environment: values
-                    .list("token.environment")
-                    .iter()
-                    .filter_map(|pair| pair.split_once('='))
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .collect(),
-                call_timeout: Duration::from_secs(values.number("token.call_timeout_s")?),
-            },
+            token: token(values, "token")?,
+            second_token: token(values, "second_token"),
             audit_origin: values.text("audit.origin")?,
             audit_sync: values.text("audit.durability")? == "sync",
             audit_publish_interval: Duration::from_millis(
@@ -157,6 +150,23 @@ impl Config {
             },
         })
     }
+}
+
+/// The token of a table. What is said of calls is the same for every token.
+fn token(values: &Values, table: &str) -> Option<TokenSettings> {
+    Some(TokenSettings {
+        module: values.path(&format!("{table}.module"))?,
+        label: values.text(&format!("{table}.label"))?,
+        pin_file: values.path(&format!("{table}.pin_file"))?,
+        environment: values
+            .list(&format!("{table}.environment"))
+            .iter()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        call_timeout: Duration::from_secs(values.number("token.call_timeout_s")?),
+        check_answers: values.switch("token.check_answers")?,
+    })
 }
 
 fn endpoint(values: &Values, name: &str) -> Option<Endpoint> {
@@ -217,12 +227,26 @@ fn cross_check(values: &Values, faults: &mut Vec<Fault>) {
             format!("`account` takes twelve digits, not {account:?}"),
         );
     }
-    for pair in values.list("token.environment") {
-        if pair.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
-            fault(
-                "token.environment",
-                format!("`token.environment` takes NAME=VALUE, not {pair:?}"),
-            );
+    for setting in ["token.environment", "second_token.environment"] {
+        for pair in values.list(setting) {
+            if pair.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
+                fault(
+                    setting,
+                    format!("`{setting}` takes NAME=VALUE, not {pair:?}"),
+                );
+            }
+        }
+    }
+    let second = ["module", "label", "pin_file", "environment"]
+        .map(|setting| format!("second_token.{setting}"));
+    if let Some(given) = second
+        .iter()
+        .find(|setting| values.place(setting).is_some())
+    {
+        for missing in &second[..3] {
+            if values.place(missing).is_none() {
+                fault(given, format!("a second token needs `{missing}` as well"));
+            }
         }
     }
     if let Some(origin) = values.text("audit.origin")
@@ -270,6 +294,17 @@ token = { module = "m.so", label = "l", pin_file = "pin" }
         );
         assert!(!config.audit_sync && !config.allow_plain_http_customer_keys);
         assert!(config.s3.tls.is_none());
+        assert!(config.second_token.is_none() && config.token.check_answers);
+    }
+
+    #[test]
+    fn a_second_token_is_read_as_the_first() {
+        let second = "[second_token]\nmodule = \"n.so\"\nlabel = \"l\"\npin_file = \"pin2\"\nenvironment = [\"A=b\"]\n";
+        let config = parse(&format!("{WHOLE}{second}")).expect("valid");
+        let second = config.second_token.expect("it is there");
+        assert_eq!(second.pin_file, Path::new("/etc/strongroom/pin2"));
+        assert_eq!(second.environment, [("A".into(), "b".into())]);
+        assert_eq!(second.call_timeout, config.token.call_timeout);
     }
 
     #[test]
@@ -281,6 +316,11 @@ token = { module = "m.so", label = "l", pin_file = "pin" }
                 "cross a network",
             ),
             ("account = \"12\"", "twelve digits"),
+            ("second_token.label = \"l\"", "needs `second_token.module`"),
+            (
+                "second_token = { module = \"m\", label = \"l\", pin_file = \"p\", environment = [\"x\"] }",
+                "`second_token.environment` takes",
+            ),
             ("audit.origin = \"my log\"", "without spaces"),
             ("log.level = \"a=b=c\"", "`log.level` takes"),
         ] {

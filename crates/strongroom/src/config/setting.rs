@@ -169,6 +169,36 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How long one call to the token may take, in seconds, before its process is killed and started again.",
     ),
     setting(
+        "token.check_answers",
+        Kind::Switch,
+        Some("true"),
+        "Whether what a token seals, opens or authenticates is done twice and compared, so that wrong bytes of a faulty module are found out, at about twice the work of the token.",
+    ),
+    setting(
+        "second_token.module",
+        Kind::Path,
+        None,
+        "The PKCS#11 module of a second token, which holds the same keys and serves when the first does not. `strongroom hsm pair` makes the keys.",
+    ),
+    setting(
+        "second_token.label",
+        Kind::Text,
+        None,
+        "The label of the second token.",
+    ),
+    setting(
+        "second_token.pin_file",
+        Kind::Path,
+        None,
+        "A file with the user PIN of the second token; it must be readable by its owner only.",
+    ),
+    setting(
+        "second_token.environment",
+        Kind::List,
+        None,
+        "Environment of the process of the second token's module, each NAME=VALUE.",
+    ),
+    setting(
         "audit.origin",
         Kind::Text,
         Some("strongroom.local/audit"),
