@@ -48,7 +48,10 @@ pub use kms::{
     KeyState, Kms, NewGrant, NewKey, NewPolicy, Page, Principal, Reencrypted, RotationKind,
     RotationSchedule, RotationStatus, Tags, VersionDescription, VersionState,
 };
-pub use ledger::{BucketKeyDescription, ChainLink, LedgerEntry, LedgerKey};
+pub use ledger::{
+    BucketKeyDescription, ChainLink, ClassCode, ImpactGroup, ImpactPage, LedgerEntry, LedgerKey,
+    Tally, Weight,
+};
 pub use names::{
     BindingId, BucketKeyId, CustomerFingerprint, GrantId, ObjectName, ProtectedVersion,
 };

@@ -49,7 +49,7 @@ pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType, Md5Digest, ObjectC
 pub use class::{RetrievalTier, StorageClass};
 pub use error::StoreError;
 pub use garbage::Collected;
-pub use ledger::{VersionKeys, VersionKeysPage};
+pub use ledger::{Impact, VersionKeys, VersionKeysPage};
 pub use listing::{
     ListObjects, ListUploads, ListVersions, ListedObject, ListedUpload, ListedVersion, ObjectPage,
     PAGE_ENTRIES_MAX, UploadPage, VersionPage,

@@ -110,6 +110,10 @@ async fn dispatch(
         ("POST", ["keys", key, "disable"]) => keys::disable(&asked, key).await,
 
         ("GET", ["ledger", "keys", key, "versions"]) => ledger::under_kms_key(&asked, key).await,
+        ("GET", ["ledger", "keys", key, "impact"]) => ledger::impact_of_kms_key(&asked, key).await,
+        ("GET", ["ledger", "customer-keys", fingerprint, "impact"]) => {
+            ledger::impact_of_customer_key(&asked, fingerprint).await
+        }
         ("GET", ["ledger", "customer-keys", fingerprint, "versions"]) => {
             ledger::under_customer_key(&asked, fingerprint).await
         }

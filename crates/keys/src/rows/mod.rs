@@ -6,12 +6,12 @@ mod kms_keys;
 #[cfg(test)]
 mod tests;
 
-use strongroom_meta::{Batch, Expected, MetaStore, Revision, Table};
+use strongroom_meta::{Batch, Expected, MetaStore, Revision, Scan, ScannedRow, Table};
 
 use crate::error::KeyError;
 
 pub(crate) use access::{GrantCountRow, GrantRow, PolicyRow};
-pub(crate) use data_keys::{BucketKeyRow, ServiceKeyRow};
+pub(crate) use data_keys::{BucketKeyRow, MovedBucketKeyRow, ServiceKeyRow, moved_key};
 pub(crate) use kms_keys::{
     AliasRow, Due, DueAct, KeyRow, KeyVersionRow, Material, Origin, TagRow, tag_key, version_key,
     version_mac_message,
@@ -43,6 +43,8 @@ pub(crate) const DUE: Table = Table::new("kms_due");
 pub(crate) const BUCKET_KEYS: Table = Table::new("bucket_keys");
 /// The bucket keys of a KMS key, by key id, version and bucket key id.
 pub(crate) const BUCKET_KEYS_OF: Table = Table::new("bucket_keys_of");
+/// Bucket keys that were sealed anew, by key id of the KMS key and bucket key id.
+pub(crate) const BUCKET_KEYS_MOVED: Table = Table::new("bucket_keys_moved");
 /// The service's own data keys, by purpose.
 pub(crate) const SERVICE_KEYS: Table = Table::new("service_keys");
 
@@ -102,6 +104,29 @@ pub(crate) fn decoded<R: RowFormat>(table: Table, bytes: &[u8]) -> Result<R, Key
         table: table.name(),
         what: "it is not a row of a version this program knows",
     })
+}
+
+/// How many rows [`scan_all`] reads at a time.
+const ROWS_AT_ONCE: usize = 10_000;
+
+/// All rows whose keys begin with `prefix`: for tables that are known to have few such.
+pub(crate) async fn scan_all(
+    meta: &dyn MetaStore,
+    table: Table,
+    prefix: &[u8],
+) -> Result<Vec<ScannedRow>, KeyError> {
+    let mut all = Vec::new();
+    let mut start = prefix.to_vec();
+    loop {
+        let scan = Scan::within(prefix, start, ROWS_AT_ONCE);
+        let found = meta.scan(table, scan).await?;
+        let is_last = found.len() < ROWS_AT_ONCE;
+        all.extend(found);
+        match all.last() {
+            Some(last) if !is_last => start = [&last.key[..], &[0]].concat(),
+            _ => return Ok(all),
+        }
+    }
 }
 
 /// Puts a new row, unless there is one.

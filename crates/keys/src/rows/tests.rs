@@ -9,6 +9,7 @@ use crate::context::EncryptionContext;
 use crate::kms::{
     CiphertextBlob, GrantConstraint, GrantOperation, KeyManager, KeyState, RotationSchedule,
 };
+use crate::names::BucketKeyId;
 
 /// The bytes called `name` in the `number`th example of a table on the format's page.
 fn example(table: Table, number: usize, name: &str) -> Vec<u8> {
@@ -141,6 +142,16 @@ fn the_documented_rows_decode() {
         blob: CiphertextBlob::from_bytes(&bucket_key_value[19..]).expect("a ciphertext"),
     };
     assert_documented(BUCKET_KEYS, 0, &row);
+    let row = MovedBucketKeyRow {
+        made_under: version,
+        now_under: KeyVersion(3),
+    };
+    assert_documented(BUCKET_KEYS_MOVED, 0, &row);
+    let bucket_key = BucketKeyId(*example(BUCKET_KEYS, 0, "key").first_chunk().expect("16"));
+    assert_eq!(
+        moved_key(id, bucket_key),
+        example(BUCKET_KEYS_MOVED, 0, "key")
+    );
     for number in 0..2 {
         let value = example(SERVICE_KEYS, number, "value");
         let row = ServiceKeyRow {

@@ -10,7 +10,7 @@ use strongroom_keys::{
 };
 use strongroom_meta::{Batch, CommitFault, ReadFault, Table};
 
-use crate::world::{World, by_kms_key, caller, object, tags};
+use crate::world::{World, by_kms_key, caller, object, tags, weight};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -58,7 +58,7 @@ impl Doomed {
             world
                 .service
                 .objects
-                .record(&mut batch, &envelope, &version);
+                .record(&mut batch, &envelope, &version, weight(1, "GLACIER"));
             world.commit(batch).await;
             envelopes.push(envelope);
             kms.rotate_key(reference, who).await.expect("rotated");

@@ -9,6 +9,7 @@ mod destruction;
 mod documents;
 mod envelopes;
 mod hsm;
+mod impact;
 mod kept;
 mod key_states;
 mod kms;

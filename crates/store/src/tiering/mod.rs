@@ -33,6 +33,9 @@ impl Inner {
 impl Held {
     /// Writes the version with another content.
     fn rewrite(&self, change: &mut crate::change::Change<'_>, name: &VersionName, after: Content) {
+        if after.class != self.content.class {
+            change.record(name, &after);
+        }
         let row = crate::rows::VersionRow {
             content: Some(after),
             ..self.found.row.clone()

@@ -1,10 +1,12 @@
 //! `strongroom keys`.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{WithRemote, output};
-use crate::remote::path_segment;
+use crate::remote::{Remote, path_segment};
 
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
@@ -48,6 +50,16 @@ pub(crate) enum KeysCommand {
     /// Take back that a key is to be deleted. It is then disabled.
     CancelDeletion {
         /// Key id, ARN or alias.
+        key: String,
+    },
+    /// Count the object versions and bytes that would become unreadable without a key, by bucket and
+    /// storage class.
+    ///
+    /// Archived objects, all versions of the key and what is under bucket keys are counted. Nothing is
+    /// changed and no key is used. Ciphertexts that clients of the KMS protocol keep are not known
+    /// here; `strongroom keys history` says when a version was last used.
+    Impact {
+        /// A KMS key (id, ARN or alias), or the fingerprint of a customer key.
         key: String,
     },
     /// List the object versions that a key protects.
@@ -113,14 +125,9 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
                 ],
             )?;
         }
+        KeysCommand::Impact { key } => impact(&remote, &key, json_asked).await?,
         KeysCommand::Versions { key } => {
-            // A fingerprint is 64 hexadecimal digits; no name of a KMS key looks like that.
-            let kind = if key.len() == 64 && key.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                "customer-keys"
-            } else {
-                "keys"
-            };
-            let path = format!("/v1/ledger/{kind}/{}/versions", path_segment(&key));
+            let path = format!("{}/versions", ledger_path(&key));
             let versions: Vec<Value> = remote.all(&path, "versions").await?;
             output::rows(
                 json_asked,
@@ -137,4 +144,82 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
         }
     }
     Ok(())
+}
+
+/// Where the ledger tells of a key.
+fn ledger_path(key: &str) -> String {
+    // A fingerprint is 64 hexadecimal digits; no name of a KMS key looks like that.
+    let kind = if key.len() == 64 && key.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        "customer-keys"
+    } else {
+        "keys"
+    };
+    format!("/v1/ledger/{kind}/{}", path_segment(key))
+}
+
+/// Adds up the parts of a count, with progress.
+async fn impact(remote: &Remote, key: &str, json_asked: bool) -> anyhow::Result<()> {
+    type Group = (Option<u64>, String, String, String);
+    let path = format!("{}/impact", ledger_path(key));
+    let counting = output::progress("counting object versions");
+    let mut groups: BTreeMap<Group, (u64, u64)> = BTreeMap::new();
+    let (mut versions, mut size_bytes) = (0, 0);
+    let mut asked = path.clone();
+    let uploads = loop {
+        let part = remote.get(&asked).await?;
+        let number = |value: &Value, name: &str| value[name].as_u64().unwrap_or_default();
+        for group in part["groups"].as_array().into_iter().flatten() {
+            let text = |name: &str| group[name].as_str().unwrap_or_default().to_owned();
+            let place = (
+                group["key_version"].as_u64(),
+                text("bucket"),
+                text("storage_class"),
+                text("tier"),
+            );
+            let sum = groups.entry(place).or_default();
+            sum.0 += number(group, "versions");
+            sum.1 += number(group, "size_bytes");
+        }
+        versions += number(&part, "versions");
+        size_bytes += number(&part, "size_bytes");
+        counting.done(number(&part, "versions"));
+        match part["next"].as_str() {
+            Some(next) => asked = format!("{path}?cursor={}", path_segment(next)),
+            None => break part["uploads"].clone(),
+        }
+    };
+    drop(counting);
+    let mut rows: Vec<Value> = groups
+        .into_iter()
+        .map(|((key_version, bucket, storage_class, tier), sum)| {
+            json!({
+                "key_version": key_version,
+                "bucket": bucket,
+                "storage_class": storage_class,
+                "tier": tier,
+                "versions": sum.0,
+                "size_bytes": sum.1,
+            })
+        })
+        .collect();
+    let whole = json!({
+        "groups": rows,
+        "versions": versions,
+        "size_bytes": size_bytes,
+        "uploads": uploads,
+    });
+    rows.push(json!({ "bucket": "(all)", "versions": versions, "size_bytes": size_bytes }));
+    output::rows(
+        json_asked,
+        &whole,
+        &rows,
+        &[
+            ("KEY VERSION", "key_version"),
+            ("BUCKET", "bucket"),
+            ("CLASS", "storage_class"),
+            ("TIER", "tier"),
+            ("VERSIONS", "versions"),
+            ("BYTES", "size_bytes"),
+        ],
+    )
 }
