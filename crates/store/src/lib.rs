@@ -36,6 +36,7 @@ mod object;
 mod payload;
 mod put;
 mod request;
+mod rewrap;
 mod rows;
 mod store;
 mod tier;

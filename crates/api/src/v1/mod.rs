@@ -106,6 +106,10 @@ async fn dispatch(
         ("POST", ["keys", key, "rotate"]) => keys::rotate(&asked, key).await,
         ("POST", ["keys", key, "schedule-deletion"]) => keys::schedule_deletion(&asked, key).await,
         ("POST", ["keys", key, "cancel-deletion"]) => keys::cancel_deletion(&asked, key).await,
+        ("POST", ["keys", key, "compromise"]) => keys::compromise(&asked, key).await,
+        ("POST", ["keys", key, "rewrap"]) => keys::rewrap(&asked, key).await,
+        ("GET", ["keys", key, "rewraps"]) => keys::rewraps(&asked, key).await,
+        ("GET", ["keys", key, "certificate"]) => keys::certificate(&asked, key).await,
         ("POST", ["keys", key, "enable"]) => keys::enable(&asked, key).await,
         ("POST", ["keys", key, "disable"]) => keys::disable(&asked, key).await,
 
@@ -240,6 +244,7 @@ impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::NoSuchKey { .. }
+            | KeyError::NoSuchKeyVersion { .. }
             | KeyError::NoSuchAlias { .. }
             | KeyError::NoSuchPolicy
             | KeyError::NoSuchGrant { .. }
@@ -256,6 +261,7 @@ impl From<KeyError> for Problem {
             }
             KeyError::TokenUnavailable(_)
             | KeyError::AuditUnavailable(_)
+            | KeyError::NotCertified { .. }
             | KeyError::Metadata(_)
             | KeyError::NotCommitted(_) => Self::unavailable(error),
             KeyError::Damaged { .. } | KeyError::NotAuthentic => Self::internal(error),

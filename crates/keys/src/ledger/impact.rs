@@ -3,9 +3,10 @@
 //! The length and the storage class of a version stand in its row of the ledger, so a count reads
 //! nothing but the ledger, in order, and no version. See ADR 0013.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use strongroom_meta::{MetaStore, Scan};
 
 use super::{LEDGER, LedgerKey, NO_BUCKET_KEY, UNDER_CUSTOMER_KEY, UNDER_KMS_KEY, read_text};
@@ -18,11 +19,8 @@ use crate::rows::{self, BUCKET_KEYS_MOVED, MovedBucketKeyRow};
 
 /// The version of the value of a row: 2 since it has length and class.
 const VERSION: u8 = 2;
-/// How many rows are read at a time: few enough not to hold much, many enough that looking up
-/// where to begin costs nothing beside them.
-const ROWS_AT_ONCE: usize = 20_000;
 /// Where the bucket stands in the key of a row under a KMS key, and under a customer's key.
-const BUCKET_AT: (usize, usize) = (1 + 16 + 4 + 16, 1 + 32);
+pub(super) const BUCKET_AT: (usize, usize) = (1 + 16 + 4 + 16, 1 + 32);
 
 /// The storage class of an object version, as the ledger keeps it.
 ///
@@ -165,7 +163,7 @@ impl ObjectKeys {
             .count(start, rows_max.clamp(1, Self::IMPACT_ROWS_MAX))
             .await?;
         Ok(ImpactPage {
-            groups: counter.groups,
+            groups: counter.counted.groups,
             next: next.map(|start| super::marker_of(&start)),
         })
     }
@@ -179,16 +177,37 @@ pub(crate) async fn impact_of(
     let prefix = [&[UNDER_KMS_KEY], key.as_bytes().as_slice()].concat();
     let mut counter = Counter::new(meta, &prefix).await?;
     counter.count(prefix.clone(), usize::MAX).await?;
-    Ok(counter.groups)
+    Ok(counter.counted.groups)
+}
+
+/// Counts the rows of the ledger whose keys begin with `prefix`.
+pub(crate) async fn count_under(meta: &dyn MetaStore, prefix: &[u8]) -> Result<u64, KeyError> {
+    let mut counter = Counter::new(meta, prefix).await?;
+    counter.count(prefix.to_vec(), usize::MAX).await?;
+    Ok(counter
+        .counted
+        .groups
+        .values()
+        .map(|tally| tally.versions)
+        .sum())
 }
 
 struct Counter<'m> {
     meta: &'m dyn MetaStore,
     prefix: Vec<u8>,
+    counted: Counted,
+}
+
+#[derive(Default)]
+struct Counted {
     /// The bucket keys that are not under the key version any more that they were made under.
     moved: HashMap<BucketKeyId, KeyVersion>,
     groups: BTreeMap<ImpactGroup, Tally>,
     run: Run,
+    rows: usize,
+    is_damaged: bool,
+    /// The first row that was not counted.
+    next: Option<Vec<u8>>,
 }
 
 /// Rows one after the other of which all but the class is the same: nearly all are such.
@@ -216,44 +235,47 @@ impl<'m> Counter<'m> {
         Ok(Self {
             meta,
             prefix: prefix.to_vec(),
-            moved,
-            groups: BTreeMap::new(),
-            run: Run::default(),
+            counted: Counted {
+                moved,
+                ..Counted::default()
+            },
         })
     }
 
     /// Counts up to `rows_max` rows from `start`, and gives where the next row is.
     async fn count(
         &mut self,
-        mut start: Vec<u8>,
+        start: Vec<u8>,
         rows_max: usize,
     ) -> Result<Option<Vec<u8>>, KeyError> {
-        let mut left = rows_max;
-        loop {
-            let asked = left.min(ROWS_AT_ONCE);
-            let scan = Scan::within(&self.prefix, start, asked);
-            let found = self.meta.scan(LEDGER, scan).await?;
-            for row in &found {
-                self.row(&row.key, &row.row.value)
-                    .ok_or(KeyError::Damaged {
-                        table: LEDGER.name(),
-                        what: "it is not a row of a version this program knows",
-                    })?;
+        // The engine shows the rows to a function that owns what it writes to.
+        let counted = Arc::new(Mutex::new(std::mem::take(&mut self.counted)));
+        let seen = Arc::clone(&counted);
+        let see = move |key: &[u8], value: &[u8]| {
+            let mut counted = seen.lock();
+            if counted.rows == rows_max {
+                counted.next = Some(key.to_vec());
+                return false;
             }
-            left -= found.len();
-            let next = found.last().filter(|_| found.len() == asked);
-            let Some(last) = next else {
-                self.settle();
-                return Ok(None);
-            };
-            start = [&last.key[..], &[0]].concat();
-            if left == 0 {
-                self.settle();
-                return Ok(Some(start));
-            }
+            counted.rows += 1;
+            counted.is_damaged = counted.row(key, value).is_none();
+            !counted.is_damaged
+        };
+        let scan = Scan::within(&self.prefix, start, rows_max.saturating_add(1));
+        self.meta.visit(LEDGER, scan, Box::new(see)).await?;
+        self.counted = std::mem::take(&mut *counted.lock());
+        self.counted.settle();
+        if self.counted.is_damaged {
+            return Err(KeyError::Damaged {
+                table: LEDGER.name(),
+                what: "it is not a row of a version this program knows",
+            });
         }
+        Ok(self.counted.next.take())
     }
+}
 
+impl Counted {
     fn row(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         let (_, weight) = decode_value(value)?;
         if self.run.head.is_empty() || !key.starts_with(&self.run.head) {

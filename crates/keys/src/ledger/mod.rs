@@ -32,7 +32,7 @@ const UNDER_KMS_KEY: u8 = 1;
 /// Rows under a customer's key.
 pub(crate) const UNDER_CUSTOMER_KEY: u8 = 2;
 /// Stands where a bucket key would, for a data key that is directly under a KMS key.
-const NO_BUCKET_KEY: BucketKeyId = BucketKeyId([0; 16]);
+pub(crate) const NO_BUCKET_KEY: BucketKeyId = BucketKeyId([0; 16]);
 /// A key's zero bytes are followed by this, and its end by [`END`], so that keys keep their order.
 const ESCAPED: u8 = 0xFF;
 const END: [u8; 2] = [0x00, 0x01];
@@ -324,11 +324,18 @@ pub(crate) fn last_id(table: Table, row_key: &[u8]) -> Result<BucketKeyId, KeyEr
         })
 }
 
-fn kms_prefix(key: KeyId, version: KeyVersion) -> Vec<u8> {
+pub(crate) fn kms_prefix(key: KeyId, version: KeyVersion) -> Vec<u8> {
     Encoder::new(UNDER_KMS_KEY)
         .fixed(key.as_bytes())
         .u32(version.0)
         .finish()
+}
+
+/// The object version that a row under a KMS key is of.
+pub(crate) fn version_in(key: &[u8], value: &[u8]) -> Option<ProtectedVersion> {
+    let (sequence, _) = impact::decode_value(value)?;
+    let object = read_object(key.get(impact::BUCKET_AT.0..)?)?;
+    Some(ProtectedVersion { object, sequence })
 }
 
 fn customer_prefix(fingerprint: &CustomerFingerprint) -> Vec<u8> {

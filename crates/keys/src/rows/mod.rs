@@ -2,9 +2,12 @@
 
 mod access;
 mod data_keys;
+mod ends;
 mod kms_keys;
+mod rewraps;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 use strongroom_meta::{Batch, Expected, MetaStore, Revision, Scan, ScannedRow, Table};
 
@@ -12,10 +15,13 @@ use crate::error::KeyError;
 
 pub(crate) use access::{GrantCountRow, GrantRow, PolicyRow};
 pub(crate) use data_keys::{BucketKeyRow, MovedBucketKeyRow, ServiceKeyRow, moved_key};
+pub(crate) use ends::{CertificateRow, DeletionRow};
 pub(crate) use kms_keys::{
     AliasRow, Due, DueAct, KeyRow, KeyVersionRow, Material, Origin, TagRow, tag_key, version_key,
     version_mac_message,
 };
+pub(crate) use rewraps::CompromisedRow;
+pub(crate) use uses::LastUseRow;
 
 /// KMS keys, by key id.
 pub(crate) const KEYS: Table = Table::new("kms_keys");
@@ -39,6 +45,16 @@ pub(crate) const RETIRABLE_GRANTS: Table = Table::new("kms_retirable_grants");
 pub(crate) const GRANT_COUNTS: Table = Table::new("kms_grant_counts");
 /// What is to be done with a KMS key at a date, by date.
 pub(crate) const DUE: Table = Table::new("kms_due");
+/// Who said that a KMS key is to be deleted, by key id.
+pub(crate) const DELETIONS: Table = Table::new("kms_deletions");
+/// What is certified of destroyed KMS keys, by key id.
+pub(crate) const CERTIFICATES: Table = Table::new("kms_certificates");
+/// Compromised versions of KMS keys, by key id and version.
+pub(crate) const COMPROMISED: Table = Table::new("kms_compromised");
+/// Re-wraps of what is under a version of a KMS key, by key id and version.
+pub(crate) const REWRAPS: Table = Table::new("kms_rewraps");
+/// The last uses of the versions of KMS keys, by key id and version.
+pub(crate) const LAST_USES: Table = Table::new("kms_last_uses");
 /// Bucket keys, by bucket key id.
 pub(crate) const BUCKET_KEYS: Table = Table::new("bucket_keys");
 /// The bucket keys of a KMS key, by key id, version and bucket key id.

@@ -1,7 +1,9 @@
 //! `strongroom keys`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -33,6 +35,35 @@ pub(crate) enum KeysCommand {
         /// Key id, ARN or alias.
         key: String,
     },
+    /// Mark a version of a key as compromised: it decrypts only, a new one takes its place, and
+    /// everything under it is re-wrapped in the background, archived objects too.
+    ///
+    /// Bucket keys that were ever sealed under it are in doubt with it, so the data key of every
+    /// object version is wrapped anew; no payload is read or written. `strongroom keys rewrap KEY
+    /// --status` shows how far it is. Ciphertexts that clients of the KMS protocol keep are theirs to
+    /// re-encrypt.
+    Compromise {
+        /// Key id, ARN or alias.
+        key: String,
+        /// Which version; the one that encrypts unless it is named.
+        #[arg(long)]
+        version: Option<u32>,
+        /// What happened: it goes on the audit log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Re-wrap what is under old versions of a key, in the background: bucket keys, and data keys
+    /// directly under them.
+    Rewrap {
+        /// Key id, ARN or alias.
+        key: String,
+        /// Which version; every one but that which encrypts unless it is named.
+        #[arg(long)]
+        version: Option<u32>,
+        /// Show how far the re-wraps are, and begin none.
+        #[arg(long, conflicts_with = "version")]
+        status: bool,
+    },
     /// List the versions of a key and what each may be used for.
     History {
         /// Key id, ARN or alias.
@@ -51,6 +82,17 @@ pub(crate) enum KeysCommand {
     CancelDeletion {
         /// Key id, ARN or alias.
         key: String,
+    },
+    /// Fetch the certificate of the destruction of a key: what was destroyed and lost, signed in the
+    /// token by the key of the audit log.
+    ///
+    /// `strongroom audit check-certificate` checks it offline.
+    Certificate {
+        /// The id or ARN of the destroyed key: its aliases are gone.
+        key: String,
+        /// Write the certificate to this file too, as JSON with the log entry and its proof.
+        #[arg(long)]
+        output: Option<PathBuf>,
     },
     /// Count the object versions and bytes that would become unreadable without a key, by bucket and
     /// storage class.
@@ -109,6 +151,46 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
         KeysCommand::CancelDeletion { key } => {
             change(&key, "cancel-deletion", json!({})).await?;
         }
+        KeysCommand::Compromise {
+            key,
+            version,
+            reason,
+        } => {
+            change(
+                &key,
+                "compromise",
+                with_version(version, json!({ "reason": reason })),
+            )
+            .await?
+        }
+        KeysCommand::Rewrap {
+            key,
+            version,
+            status,
+        } => {
+            let path = format!("/v1/keys/{}/rewrap", path_segment(&key));
+            if !status {
+                remote.post(&path, with_version(version, json!({}))).await?;
+            }
+            let found = remote.get(&format!("{path}s")).await?;
+            let rows = found["rewraps"].as_array().cloned().unwrap_or_default();
+            output::rows(
+                json_asked,
+                &found,
+                &rows,
+                &[
+                    ("KEY VERSION", "key_version"),
+                    ("LEVEL", "level"),
+                    ("STATE", "state"),
+                    ("VERSIONS", "versions"),
+                    ("OF", "versions_expected"),
+                    ("PER SECOND", "versions_per_second"),
+                    ("BUCKET KEYS", "bucket_keys"),
+                    ("LEFT", "left"),
+                    ("ERROR", "error"),
+                ],
+            )?;
+        }
         KeysCommand::History { key } => {
             let path = format!("/v1/keys/{}/versions", path_segment(&key));
             let versions = remote.all(&path, "versions").await?;
@@ -121,9 +203,24 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
                     ("STATE", "state"),
                     ("CREATED", "created"),
                     ("ROTATION", "rotation"),
+                    ("LAST USED", "last_used"),
+                    ("COMPROMISED", "compromised"),
                     ("DESTROYED", "destroyed"),
                 ],
             )?;
+        }
+        KeysCommand::Certificate { key, output: file } => {
+            let path = format!("/v1/keys/{}/certificate", path_segment(&key));
+            let certificate = remote.get(&path).await?;
+            if let Some(file) = file {
+                std::fs::write(&file, format!("{certificate:#}\n"))
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            if json_asked {
+                output::line(format_args!("{certificate:#}"))?;
+            } else {
+                output::text(certificate["note"].as_str().unwrap_or_default())?;
+            }
         }
         KeysCommand::Impact { key } => impact(&remote, &key, json_asked).await?,
         KeysCommand::Versions { key } => {
@@ -144,6 +241,14 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
         }
     }
     Ok(())
+}
+
+/// A request that names a version of a key, where one is named.
+fn with_version(version: Option<u32>, mut body: Value) -> Value {
+    if let Some(version) = version {
+        body["version"] = version.into();
+    }
+    body
 }
 
 /// Where the ledger tells of a key.
