@@ -26,10 +26,15 @@ pub use disk::DiskError;
 pub use journal::JournalError;
 pub use log::{Durability, Log, LogConfig, OpenError, PublishError};
 pub use memory::{FaultyLog, LogFault, MemoryLog};
-pub use note::{Checkpoint, CheckpointError, Origin, OriginError, VerifierKey, VerifierKeyError};
+pub use note::{
+    Checkpoint, CheckpointError, NoteError, Origin, OriginError, VerifierKey, VerifierKeyError,
+    verify_note,
+};
 pub use proof::{ProofError, Proven, verify_consistency, verify_inclusion, verify_tlog_proof};
 pub use reader::{ReadError, Reader};
-pub use seam::{AppendError, AuditLog, CheckpointSigner, LeafIndex, SignError};
+pub use seam::{
+    AppendError, AuditLog, Certified, CertifyError, CheckpointSigner, LeafIndex, SignError,
+};
 pub use tile::ENTRY_LEN_BYTES_MAX;
 pub use tile_files::TileError;
 pub use tree::TreeHash;

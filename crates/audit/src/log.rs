@@ -15,10 +15,13 @@ use crate::disk::{Disk, DiskError, FileSystem, INCOMING, Placing, read_if_there,
 use crate::journal::{Flusher, Journal, JournalError, last_full_bundle_end};
 use crate::note::{
     Checkpoint, CheckpointError, Origin, VerifierKey, VerifierKeyError, checkpoint_body,
+    signed_note, unfit_to_certify, verify_note,
 };
 use crate::proof::tlog_proof;
 use crate::reader::{CHECKPOINT, ReadError, Reader};
-use crate::seam::{AppendError, AuditLog, CheckpointSigner, LeafIndex, SignError};
+use crate::seam::{
+    AppendError, AuditLog, Certified, CertifyError, CheckpointSigner, LeafIndex, SignError,
+};
 use crate::sequencer::{IntegrateError, Sequencer};
 use crate::tile::push_entry;
 use crate::tile_files::{TileError, TileFiles};
@@ -421,6 +424,35 @@ impl AuditLog for Log {
             Err(_) => metrics::counter!("strongroom_audit_append_failures_total").increment(1),
         }
         outcome.map(LeafIndex)
+    }
+
+    async fn certify(&self, index: LeafIndex, text: &str) -> Result<Certified, CertifyError> {
+        let unavailable = |error: &dyn std::fmt::Display| CertifyError::Unavailable {
+            reason: error.to_string(),
+        };
+        let shared = &self.shared;
+        if let Some(rule) = unfit_to_certify(text, &shared.config.origin) {
+            return Err(CertifyError::Refused { rule });
+        }
+        let signature = shared.signer.sign(text.as_bytes()).await;
+        let signature = signature.map_err(|error| unavailable(&error))?;
+        let note = signed_note(text, &signature, &shared.verifier);
+        verify_note(&note, &shared.verifier).map_err(|error| unavailable(&error))?;
+        if self.published_size() <= index.0 {
+            self.publish().await.map_err(|error| unavailable(&error))?;
+        }
+        let log = self.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let entry = log.entries(index.0..index.0 + 1)?.pop();
+            let entry = entry.ok_or(ReadError::Beyond {
+                asked: index.0,
+                size: log.size(),
+            })?;
+            Ok::<_, ReadError>((entry, log.tlog_proof(index)?))
+        });
+        let read = read.await.map_err(|error| unavailable(&error))?;
+        let (entry, proof) = read.map_err(|error| unavailable(&error))?;
+        Ok(Certified { note, entry, proof })
     }
 }
 

@@ -157,6 +157,21 @@ pub struct Checkpoint {
     text: String,
 }
 
+/// Why a text is not a note that a key signed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoteError {
+    /// Not a signed note.
+    #[error("the note is malformed: {0}")]
+    Malformed(&'static str),
+    /// No signature is by the key.
+    #[error("the note carries no signature by the key of {0}")]
+    Unsigned(String),
+    /// The signature by the key is wrong.
+    #[error("the signature on the note is not valid")]
+    BadSignature,
+}
+
 /// Why a text is not a checkpoint of the log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -178,6 +193,16 @@ pub enum CheckpointError {
     /// The signature by the log's key is wrong.
     #[error("the signature on the checkpoint is not valid")]
     BadSignature,
+}
+
+impl From<NoteError> for CheckpointError {
+    fn from(error: NoteError) -> Self {
+        match error {
+            NoteError::Malformed(what) => Self::Malformed(what),
+            NoteError::Unsigned(origin) => Self::Unsigned(origin),
+            NoteError::BadSignature => Self::BadSignature,
+        }
+    }
 }
 
 /// The text that is signed for a tree.
@@ -216,13 +241,7 @@ impl Checkpoint {
         signature: &[u8; 64],
         verifier: &VerifierKey,
     ) -> Result<Self, CheckpointError> {
-        let mut signed = verifier.id.to_vec();
-        signed.extend_from_slice(signature);
-        let text = format!(
-            "{body}\n\u{2014} {} {}\n",
-            verifier.origin,
-            BASE64_STANDARD.encode(signed)
-        );
+        let text = signed_note(body, signature, verifier);
         Self::verify(&text, verifier)
     }
 
@@ -234,47 +253,8 @@ impl Checkpoint {
     /// [`CheckpointError`].
     pub fn verify(text: &str, verifier: &VerifierKey) -> Result<Self, CheckpointError> {
         use CheckpointError::Malformed;
-        if text.len() > NOTE_LEN_BYTES_MAX {
-            return Err(Malformed("it is longer than 128 KiB"));
-        }
-        if text.chars().any(|c| c.is_ascii_control() && c != '\n') {
-            return Err(Malformed("it holds a control character"));
-        }
-        let (body, signatures) = text
-            .rsplit_once("\n\n")
-            .ok_or(Malformed("it has no empty line before its signatures"))?;
-        let signatures = signatures
-            .strip_suffix('\n')
-            .ok_or(Malformed("it does not end with a newline"))?;
-        let signed = format!("{body}\n");
-
-        let mut is_signed = false;
-        for line in signatures.split('\n') {
-            let (name, signature) = line
-                .strip_prefix("\u{2014} ")
-                .and_then(|line| line.split_once(' '))
-                .ok_or(Malformed("a signature line has not the form of one"))?;
-            let signature = BASE64_STANDARD
-                .decode(signature)
-                .map_err(|_| Malformed("a signature is not base64"))?;
-            let (id, signature) = signature
-                .split_first_chunk::<4>()
-                .ok_or(Malformed("a signature is shorter than its key id"))?;
-            if name != verifier.origin.as_str() || *id != verifier.id {
-                continue;
-            }
-            let signature =
-                Signature::from_slice(signature).map_err(|_| CheckpointError::BadSignature)?;
-            verifier
-                .key
-                .verify_strict(signed.as_bytes(), &signature)
-                .map_err(|_| CheckpointError::BadSignature)?;
-            is_signed = true;
-        }
-        if !is_signed {
-            return Err(CheckpointError::Unsigned(verifier.origin.to_string()));
-        }
-
+        let body = verify_note(text, verifier)?;
+        let body = body.strip_suffix('\n').unwrap_or(body);
         let lines: Vec<&str> = body.split('\n').collect();
         let [origin, size, root] = lines[..] else {
             return Err(Malformed("its body has not three lines"));
@@ -292,6 +272,82 @@ impl Checkpoint {
             text: text.to_owned(),
         })
     }
+}
+
+/// Joins a text, which ends with a newline, and its signature to a signed note.
+pub(crate) fn signed_note(text: &str, signature: &[u8; 64], verifier: &VerifierKey) -> String {
+    let mut signed = verifier.id.to_vec();
+    signed.extend_from_slice(signature);
+    format!(
+        "{text}\n\u{2014} {} {}\n",
+        verifier.origin,
+        BASE64_STANDARD.encode(signed)
+    )
+}
+
+/// Why `text` is not one that [`crate::AuditLog::certify`] signs, if it is not.
+///
+/// A note is signed by the key that signs checkpoints, so no text may be taken for one.
+pub(crate) fn unfit_to_certify(text: &str, origin: &Origin) -> Option<&'static str> {
+    if text.lines().next() == Some(origin.as_str()) {
+        return Some("it begins like a checkpoint");
+    }
+    if !text.ends_with('\n') || text.chars().any(|c| c.is_ascii_control() && c != '\n') {
+        return Some("a note is lines, and holds no other control character");
+    }
+    // Room for the signatures of witnesses.
+    (text.len() > NOTE_LEN_BYTES_MAX - (8 << 10)).then_some("it is longer than 120 KiB")
+}
+
+/// The text of a signed note, with its last newline, once the key of `verifier` is found to have
+/// signed it (C2SP signed-note). Signatures by other keys, such as those of witnesses, are passed
+/// over.
+///
+/// # Errors
+/// [`NoteError`].
+pub fn verify_note<'t>(note: &'t str, verifier: &VerifierKey) -> Result<&'t str, NoteError> {
+    use NoteError::Malformed;
+    if note.len() > NOTE_LEN_BYTES_MAX {
+        return Err(Malformed("it is longer than 128 KiB"));
+    }
+    if note.chars().any(|c| c.is_ascii_control() && c != '\n') {
+        return Err(Malformed("it holds a control character"));
+    }
+    let (body, signatures) = note
+        .rsplit_once("\n\n")
+        .ok_or(Malformed("it has no empty line before its signatures"))?;
+    let signatures = signatures
+        .strip_suffix('\n')
+        .ok_or(Malformed("it does not end with a newline"))?;
+    // With the newline that is the first of the empty line.
+    let signed = &note[..=body.len()];
+
+    let mut is_signed = false;
+    for line in signatures.split('\n') {
+        let (name, signature) = line
+            .strip_prefix("\u{2014} ")
+            .and_then(|line| line.split_once(' '))
+            .ok_or(Malformed("a signature line has not the form of one"))?;
+        let signature = BASE64_STANDARD
+            .decode(signature)
+            .map_err(|_| Malformed("a signature is not base64"))?;
+        let (id, signature) = signature
+            .split_first_chunk::<4>()
+            .ok_or(Malformed("a signature is shorter than its key id"))?;
+        if name != verifier.origin.as_str() || *id != verifier.id {
+            continue;
+        }
+        let signature = Signature::from_slice(signature).map_err(|_| NoteError::BadSignature)?;
+        verifier
+            .key
+            .verify_strict(signed.as_bytes(), &signature)
+            .map_err(|_| NoteError::BadSignature)?;
+        is_signed = true;
+    }
+    if !is_signed {
+        return Err(NoteError::Unsigned(verifier.origin.to_string()));
+    }
+    Ok(signed)
 }
 
 /// The size that a text states whose signature nobody has checked.

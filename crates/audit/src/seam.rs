@@ -36,6 +36,36 @@ pub enum AppendError {
     },
 }
 
+/// A text that the log vouches for, and the proof that an entry is on the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certified {
+    /// The text as a C2SP signed note of the log's key: [`crate::verify_note`] reads it.
+    pub note: String,
+    /// The entry, as it stands on the log.
+    pub entry: Vec<u8>,
+    /// The proof that the entry is under a signed checkpoint: [`crate::verify_tlog_proof`] reads it.
+    pub proof: String,
+}
+
+/// Why the log did not certify. It may be tried again, unless the text was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertifyError {
+    /// No such text is signed: it could be taken for a checkpoint, or is not one that a note can
+    /// carry.
+    #[error("the log signs no such text: {rule}")]
+    Refused {
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+    /// The signer, or the log, could not serve.
+    #[error("the log could not certify: {reason}")]
+    Unavailable {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
 /// The log as its writers see it.
 ///
 /// # Contract
@@ -46,6 +76,7 @@ pub enum AppendError {
 /// - **Closed on failure.** An entry that could not be written is an error, never a silence; after
 ///   an error that leaves the file in doubt every later append fails.
 /// - **Concurrent.** May be called from many tasks at once.
+/// - **Certifying** changes nothing but that a checkpoint may be published, and may be repeated.
 #[async_trait]
 pub trait AuditLog: Send + Sync + fmt::Debug + 'static {
     /// Puts an entry on the log.
@@ -53,6 +84,18 @@ pub trait AuditLog: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`AppendError`]; the caller must then not do what the entry says.
     async fn append(&self, entry: Vec<u8>) -> Result<LeafIndex, AppendError>;
+
+    /// Signs `text` with the key of the log, and proves that the entry `index` is on it. A log that
+    /// has no key of its own cannot.
+    ///
+    /// # Errors
+    /// [`CertifyError`].
+    async fn certify(&self, index: LeafIndex, text: &str) -> Result<Certified, CertifyError> {
+        let _ = (index, text);
+        Err(CertifyError::Unavailable {
+            reason: "this log has no key".to_owned(),
+        })
+    }
 }
 
 /// Why a checkpoint could not be signed. Signing may be tried again.

@@ -23,7 +23,10 @@ use crate::custody::{CustodyUse, KeyCustody, StateObserver};
 use crate::envelope::BucketLock;
 use crate::error::KeyError;
 use crate::names::{BucketKeyId, GrantId};
-use crate::rows::{self, BUCKET_KEYS, BUCKET_KEYS_OF, BucketKeyRow};
+use crate::rows::{
+    self, BUCKET_KEYS, BUCKET_KEYS_MOVED, BUCKET_KEYS_OF, BucketKeyRow, MovedBucketKeyRow,
+    RowFormat as _,
+};
 
 /// An opened bucket key. The key itself is inside the wrap, on the heap, and is wiped with it.
 #[derive(Debug)]
@@ -301,9 +304,10 @@ impl BucketKeys {
                 what: "the bucket key that an envelope names is not there",
             })?
             .row;
+        // It may have been sealed anew since the envelope was made, under a newer version.
         let is_meant = row.bucket == bucket
             && row.blob.key() == lock.key
-            && row.blob.version() == lock.version;
+            && row.blob.version() >= lock.version;
         if !is_meant {
             return Err(KeyError::NotAuthentic);
         }
@@ -319,6 +323,45 @@ impl BucketKeys {
             bucket: bucket.into(),
             wrap: wrap_under(&data_key),
         }))
+    }
+
+    /// Seals a bucket key under the version of its KMS key that encrypts now; `false` when it is
+    /// under that version already.
+    ///
+    /// The rows that say where it is are written in one batch. What is opened stays as it is: the
+    /// key itself is the same.
+    pub(crate) async fn reseal(&self, id: BucketKeyId, caller: &Caller) -> Result<bool, KeyError> {
+        let read = rows::read::<BucketKeyRow>(&*self.meta, BUCKET_KEYS, id.as_bytes())
+            .await?
+            .ok_or(KeyError::NoSuchBucketKey { id })?;
+        let (row, key) = (&read.row, read.row.blob.key());
+        let before = row.blob.version();
+        let context = bound_context(id, &row.bucket);
+        let data_key = self.custody.open(&row.blob, &context, caller).await?;
+        let sealed = self.custody.seal(key, &context, &data_key, caller).await?;
+        let now_under = sealed.blob.version();
+        if now_under == before {
+            return Ok(false);
+        }
+        let place = rows::moved_key(key, id);
+        let moved: Option<rows::Read<MovedBucketKeyRow>> =
+            rows::read(&*self.meta, BUCKET_KEYS_MOVED, &place).await?;
+        let moved = MovedBucketKeyRow {
+            made_under: moved.map_or(before, |moved| moved.row.made_under),
+            now_under,
+        };
+        let row = BucketKeyRow {
+            blob: sealed.blob,
+            ..row.clone()
+        };
+        let mut batch = Batch::new();
+        read.replace(&mut batch, BUCKET_KEYS, id.as_bytes(), &row);
+        batch.delete(BUCKET_KEYS_OF, index_key(key, before, id));
+        batch.put(BUCKET_KEYS_OF, index_key(key, now_under, id), []);
+        batch.put(BUCKET_KEYS_MOVED, place, moved.encode());
+        self.meta.commit(batch).await?;
+        metrics::counter!("strongroom_bucket_keys_resealed_total").increment(1);
+        Ok(true)
     }
 
     fn fill_of(&self, what: &impl Hash) -> &tokio::sync::Mutex<()> {

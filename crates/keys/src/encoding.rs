@@ -39,6 +39,12 @@ impl Encoder {
         self.fixed(&len_bytes.to_be_bytes()).fixed(bytes)
     }
 
+    /// Bytes after their length as four bytes. Every caller has fewer than 2^32.
+    pub(crate) fn long(self, bytes: &[u8]) -> Self {
+        let len_bytes = u32::try_from(bytes.len()).expect("nothing of such a length is stored");
+        self.u32(len_bytes).fixed(bytes)
+    }
+
     pub(crate) fn finish(self) -> Vec<u8> {
         self.0
     }
@@ -78,6 +84,13 @@ impl<'a> Decoder<'a> {
 
     pub(crate) fn counted(&mut self) -> Option<&'a [u8]> {
         let len_bytes = usize::from(u16::from_be_bytes(self.fixed()?));
+        let (bytes, rest) = self.0.split_at_checked(len_bytes)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    pub(crate) fn long(&mut self) -> Option<&'a [u8]> {
+        let len_bytes = usize::try_from(self.u32()?).ok()?;
         let (bytes, rest) = self.0.split_at_checked(len_bytes)?;
         self.0 = rest;
         Some(bytes)

@@ -157,6 +157,16 @@ impl KeyEnvelope {
         matches!(self.0, Wrapping::Customer { .. })
     }
 
+    /// The KMS key it opens under, at once or through a bucket key.
+    #[must_use]
+    pub fn kms_key(&self) -> Option<KeyId> {
+        match &self.0 {
+            Wrapping::Customer { .. } => None,
+            Wrapping::Kms { blob, .. } => Some(blob.key()),
+            Wrapping::Bucket { lock, .. } => Some(lock.key),
+        }
+    }
+
     pub(crate) fn mode(&self) -> Mode {
         match &self.0 {
             Wrapping::Customer { .. } => Mode::CustomerKey,

@@ -4,7 +4,7 @@ use strongroom_audit::AppendError;
 use strongroom_meta::{CommitError, ReadError};
 use strongroom_pkcs11::TokenError;
 
-use crate::arn::{AliasName, KeyArn, KeyReference};
+use crate::arn::{AliasName, KeyArn, KeyReference, KeyVersion};
 use crate::names::{BucketKeyId, GrantId};
 
 /// Why a key was not used, or a key or user not changed.
@@ -36,6 +36,14 @@ pub enum KeyError {
     NoSuchKey {
         /// As the caller named it.
         reference: KeyReference,
+    },
+    /// The key has no such version.
+    #[error("{key} has no version {version}")]
+    NoSuchKeyVersion {
+        /// The key.
+        key: KeyArn,
+        /// The version that the caller named.
+        version: KeyVersion,
     },
     /// There is no such alias.
     #[error("there is no {alias}")]
@@ -190,6 +198,12 @@ pub enum KeyError {
     /// The audit log does not take the record of this use. Nothing is done that is not on it.
     #[error("the use could not be put on the audit log: {0}")]
     AuditUnavailable(#[source] AppendError),
+    /// The audit log does not sign a statement, or does not prove an entry.
+    #[error("{reason}")]
+    NotCertified {
+        /// What the log said.
+        reason: String,
+    },
     /// The metadata cannot be read.
     #[error(transparent)]
     Metadata(#[from] ReadError),
@@ -209,6 +223,7 @@ impl KeyError {
             Self::CustomerKeyNotApplicable => "customer-key-not-applicable",
             Self::CustomerKeyMalformed { .. } => "customer-key-malformed",
             Self::NoSuchKey { .. } => "no-such-key",
+            Self::NoSuchKeyVersion { .. } => "no-such-key-version",
             Self::NoSuchAlias { .. } => "no-such-alias",
             Self::NoSuchBucketKey { .. } => "no-such-bucket-key",
             Self::AliasExists { .. } => "alias-exists",
@@ -235,6 +250,7 @@ impl KeyError {
             Self::Damaged { .. } => "damaged",
             Self::TokenUnavailable(_) => "token-unavailable",
             Self::AuditUnavailable(_) => "audit-unavailable",
+            Self::NotCertified { .. } => "not-certified",
             Self::Metadata(_) => "metadata-unavailable",
             Self::NotCommitted(_) => "not-committed",
         }
@@ -248,6 +264,7 @@ impl KeyError {
             Self::Damaged { .. }
                 | Self::TokenUnavailable(_)
                 | Self::AuditUnavailable(_)
+                | Self::NotCertified { .. }
                 | Self::Metadata(_)
                 | Self::NotCommitted(_)
         )

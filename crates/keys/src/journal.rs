@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
-use strongroom_audit::{AuditLog, LeafIndex};
+use strongroom_audit::{AuditLog, Certified, LeafIndex};
 use strongroom_environment::Clock;
 use strongroom_meta::{Batch, MetaStore};
 
@@ -308,14 +308,30 @@ impl Journal {
         entry: Entry<'_>,
         prepared: Result<Batch, KeyError>,
     ) -> Result<(), KeyError> {
-        let batch = match prepared {
+        self.change_and_tell(meta, caller, entry, prepared, |_, _| ())
+            .await?;
+        Ok(())
+    }
+
+    /// As [`Journal::change`], where the batch tells of its own entry: `finish` learns its place on
+    /// the log and may write more. Gives that place.
+    pub(crate) async fn change_and_tell(
+        &self,
+        meta: &dyn MetaStore,
+        caller: &Caller,
+        entry: Entry<'_>,
+        prepared: Result<Batch, KeyError>,
+        finish: impl FnOnce(LeafIndex, &mut Batch) + Send,
+    ) -> Result<LeafIndex, KeyError> {
+        let mut batch = match prepared {
             Ok(batch) => batch,
             Err(error) => return self.settle(caller, entry, Err(error)).await,
         };
-        self.append(caller, &entry, None).await?;
+        let index = self.append(caller, &entry, None).await?;
+        finish(index, &mut batch);
         // The commit point of the change.
         let Err(error) = meta.commit(batch).await else {
-            return Ok(());
+            return Ok(index);
         };
         let error = KeyError::from(error);
         if let Err(unwritten) = self.append(caller, &entry, Some(&error)).await {
@@ -323,6 +339,20 @@ impl Journal {
             tracing::error!(%unwritten, "a change of keys failed and its entry could not be written");
         }
         Err(error)
+    }
+
+    /// Has the log sign `text` and prove that an entry is on it.
+    pub(crate) async fn certify(
+        &self,
+        index: LeafIndex,
+        text: &str,
+    ) -> Result<Certified, KeyError> {
+        self.log
+            .certify(index, text)
+            .await
+            .map_err(|error| KeyError::NotCertified {
+                reason: error.to_string(),
+            })
     }
 
     async fn append(

@@ -30,6 +30,7 @@ mod kms;
 mod ledger;
 mod names;
 mod objects;
+mod rewrap;
 mod rows;
 mod service;
 mod token_keys;
@@ -43,16 +44,22 @@ pub use customer::CustomerKey;
 pub use envelope::{EncryptionMode, KeyEnvelope, Protection};
 pub use error::KeyError;
 pub use kms::{
-    Alias, CiphertextBlob, Decrypted, DueReport, Encrypted, GeneratedDataKey, Grant,
-    GrantConstraint, GrantFilter, GrantOperation, GrantReference, KeyDescription, KeyManager,
-    KeyState, Kms, NewGrant, NewKey, NewPolicy, Page, Principal, Reencrypted, RotationKind,
-    RotationSchedule, RotationStatus, Tags, VersionDescription, VersionState,
+    Alias, Certificate, CertificateError, CertificateState, CiphertextBlob, Decrypted, DueReport,
+    Encrypted, GeneratedDataKey, Grant, GrantConstraint, GrantFilter, GrantOperation,
+    GrantReference, KeyDescription, KeyManager, KeyOperation, KeyState, KeyUsage, Kms, LastUse,
+    NewGrant, NewKey, NewPolicy, Page, Principal, Reencrypted, RewrapJob, RewrapLevel,
+    RewrapProgress, RewrapState, RotationKind, RotationSchedule, RotationStatus, Tags,
+    VerifiedCertificate, VersionDescription, VersionState, verify_certificate,
 };
-pub use ledger::{BucketKeyDescription, ChainLink, LedgerEntry, LedgerKey};
+pub use ledger::{
+    BucketKeyDescription, ChainLink, ClassCode, ImpactGroup, ImpactPage, LedgerEntry, LedgerKey,
+    Tally, Weight,
+};
 pub use names::{
     BindingId, BucketKeyId, CustomerFingerprint, GrantId, ObjectName, ProtectedVersion,
 };
 pub use objects::ObjectKeys;
+pub use rewrap::{RewrapEntry, RewrapScope};
 pub use service::{KeyLimits, KeyService, KeysConfig};
 pub use token_keys::{TokenSigner, ensure_token_keys, token_keys};
 pub use users::{AccessKeyId, Credential, NewUser, Role, User, Users};

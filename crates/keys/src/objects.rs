@@ -30,7 +30,7 @@ pub struct ObjectKeys {
     pub(crate) custody: Arc<dyn KeyCustody>,
     pub(crate) meta: Arc<dyn MetaStore>,
     pub(crate) bucket_keys: Arc<BucketKeys>,
-    journal: Arc<Journal>,
+    pub(crate) journal: Arc<Journal>,
     entropy: Arc<dyn Entropy>,
     /// The KMS key of SSE-S3.
     managed: KeyId,
@@ -254,12 +254,8 @@ impl ObjectKeys {
                 bucket_key: false,
             } => {
                 let key = self.custody.resolve(key).await?;
-                let bound = bound_context(context, object);
-                let sealed = self.custody.seal(key, &bound, data_key, caller).await?;
-                Wrapping::Kms {
-                    context: context.clone(),
-                    blob: sealed.blob,
-                }
+                self.wrap_by_kms_key(data_key, key, context, object, caller)
+                    .await?
             }
             Protection::Kms {
                 key,
@@ -284,7 +280,23 @@ impl ObjectKeys {
         Ok((KeyEnvelope(wrapping), grant))
     }
 
-    async fn wrap_by_bucket_key(
+    pub(crate) async fn wrap_by_kms_key(
+        &self,
+        data_key: &DataKey,
+        key: KeyId,
+        context: &EncryptionContext,
+        object: &ObjectName,
+        caller: &Caller,
+    ) -> Result<Wrapping, KeyError> {
+        let bound = bound_context(context, object);
+        let sealed = self.custody.seal(key, &bound, data_key, caller).await?;
+        Ok(Wrapping::Kms {
+            context: context.clone(),
+            blob: sealed.blob,
+        })
+    }
+
+    pub(crate) async fn wrap_by_bucket_key(
         &self,
         data_key: &DataKey,
         key: KeyId,
@@ -309,7 +321,7 @@ impl ObjectKeys {
         Ok(Wrapping::Bucket { lock, wrapped })
     }
 
-    async fn unwrap(
+    pub(crate) async fn unwrap(
         &self,
         envelope: &KeyEnvelope,
         object: &ObjectName,
@@ -373,7 +385,7 @@ impl ObjectKeys {
         }
     }
 
-    fn named(&self, envelope: &KeyEnvelope) -> KeyNamed {
+    pub(crate) fn named(&self, envelope: &KeyEnvelope) -> KeyNamed {
         let named = KeyNamed::mode(envelope.mode());
         match &envelope.0 {
             Wrapping::Customer { lock, .. } => named.with_fingerprint(&lock.fingerprint),

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -38,6 +39,7 @@ macro_rules! meta_conformance {
             scans_are_in_byte_order_and_bounded,
             scans_of_a_prefix_end_with_it,
             empty_scans_find_nothing,
+            visits_show_what_scans_give,
             tables_are_apart,
             limits_are_kept,
             what_is_at_the_limits_is_taken,
@@ -293,6 +295,55 @@ pub async fn empty_scans_find_nothing<S: MetaStore>(store: Arc<S>) {
             assert!(rows.is_empty(), "{start}..{end}, {limit}");
         }
     }
+}
+
+/// A visit shows what a scan gives, and ends when it is told to.
+pub async fn visits_show_what_scans_give<S: MetaStore>(store: Arc<S>) {
+    let mut batch = Batch::new();
+    for number in 0..50_u8 {
+        batch.put(TABLE, [number], vec![number; usize::from(number)]);
+    }
+    store.commit(batch).await.unwrap();
+    let whole = Scan::prefix(b"", 100);
+    let part = Scan {
+        start: vec![10],
+        end: Some(vec![30]),
+        limit: 15,
+        reverse: false,
+    };
+    for scan in [
+        whole.clone(),
+        whole.reversed(),
+        part.clone(),
+        part.reversed(),
+    ] {
+        let expected = store.scan(TABLE, scan.clone()).await.unwrap();
+        for enough in [1, 7, 1000] {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let shown = Arc::clone(&seen);
+            let see = move |key: &[u8], value: &[u8]| {
+                let mut shown = shown.lock();
+                shown.push((key.to_vec(), value.to_vec()));
+                shown.len() < enough
+            };
+            let visit = store.visit(TABLE, scan.clone(), Box::new(see));
+            visit.await.unwrap();
+            let seen = seen.lock();
+            assert_eq!(seen.len(), expected.len().min(enough));
+            for ((key, value), row) in seen.iter().zip(&expected) {
+                assert_eq!(
+                    (key.as_slice(), value.as_slice()),
+                    (&*row.key, &*row.row.value)
+                );
+            }
+        }
+    }
+    let nothing = store.visit(
+        OTHER,
+        Scan::prefix(b"", 9),
+        Box::new(|_, _| panic!("no row")),
+    );
+    nothing.await.unwrap();
 }
 
 /// The same key in two tables is two rows.

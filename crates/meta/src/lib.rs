@@ -23,5 +23,5 @@ pub use faulty::{CommitFault, Faulty, ReadFault};
 pub use memory::MemoryStore;
 pub use store::{
     Batch, CommitError, Expectation, Expected, MetaStore, ReadError, Revision, Row, Scan,
-    ScannedRow, Table, Write,
+    ScannedRow, Seer, Table, Write,
 };

@@ -327,6 +327,9 @@ impl CommitError {
     }
 }
 
+/// What [`MetaStore::visit`] shows rows to: their keys and values. `false` ends it.
+pub type Seer = Box<dyn FnMut(&[u8], &[u8]) -> bool + Send>;
+
 /// An ordered key-value store with compare-and-set batches.
 ///
 /// # Contract
@@ -359,6 +362,21 @@ pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`ReadError`]; see the contract.
     async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<ScannedRow>, ReadError>;
+
+    /// Shows the rows of a range in key order, their keys and values, until `see` says that it has
+    /// seen enough by `false`. They are the rows that [`MetaStore::scan`] gives; an engine may show
+    /// them where they lie, which costs less where there are millions.
+    ///
+    /// # Errors
+    /// [`ReadError`]; see the contract. Rows may have been shown before.
+    async fn visit(&self, table: Table, scan: Scan, mut see: Seer) -> Result<(), ReadError> {
+        for found in self.scan(table, scan).await? {
+            if !see(&found.key, &found.row.value) {
+                break;
+            }
+        }
+        Ok(())
+    }
 
     /// Applies a batch and makes it durable.
     ///

@@ -3,7 +3,7 @@
 //! Versions are added and removed here and nowhere else, so that the holds of payloads, the ledger
 //! of the keys and the index by age are always part of the batch that changes the version.
 
-use strongroom_keys::{BindingId, ObjectName, ProtectedVersion};
+use strongroom_keys::{BindingId, ClassCode, ObjectName, ProtectedVersion, Weight};
 use strongroom_meta::{Batch, Row, Scan, ScannedRow, Table};
 
 use crate::buckets::Bucket;
@@ -12,7 +12,7 @@ use crate::rows::{
     VersionRow, decode, encode, keys,
 };
 use crate::store::Inner;
-use crate::{BucketName, ColdCopy, PayloadId, RestoreState, StoreError, VersionName};
+use crate::{BucketName, ColdCopy, PayloadId, RestoreState, StorageClass, StoreError, VersionName};
 
 /// A batch that is being gathered.
 pub(crate) struct Change<'i> {
@@ -126,14 +126,24 @@ impl<'i> Change<'i> {
             return Ok(());
         };
         self.hold(content).await?;
-        self.inner
-            .keys
-            .record(&mut self.batch, &content.envelope, &protected(name));
+        self.record(name, content);
         if content.archive_pending {
             self.batch
                 .put(keys::ARCHIVES, keys::named(name), encode(&PendingRow));
         }
         Ok(())
+    }
+
+    /// Writes in the ledger that the envelope of a version protects it, and what it weighs.
+    pub(crate) fn record(&mut self, name: &VersionName, content: &Content) {
+        let weight = Weight {
+            size_bytes: content.size_bytes,
+            class: class_code(content.class),
+        };
+        let version = protected(name);
+        self.inner
+            .keys
+            .record(&mut self.batch, &content.envelope, &version, weight);
     }
 
     /// Takes away what [`Change::add_version`] and later changes added. The row of the version
@@ -297,6 +307,11 @@ impl<'i> Change<'i> {
     }
 }
 
+/// A storage class as the ledger of the keys names it.
+fn class_code(class: StorageClass) -> ClassCode {
+    ClassCode::of(class.as_str()).expect("the ledger has a code for every class")
+}
+
 /// A version as the ledger of the keys names it.
 pub(crate) fn protected(name: &VersionName) -> ProtectedVersion {
     ProtectedVersion {
@@ -311,5 +326,17 @@ pub(crate) fn object_name(bucket: &BucketName, key: &str, binding: [u8; 16]) -> 
         bucket: bucket.as_str().to_owned(),
         key: key.to_owned(),
         binding: BindingId(binding),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_knows_every_class() {
+        for class in StorageClass::ALL {
+            assert_eq!(StorageClass::parse(class_code(class).name()), Some(class));
+        }
     }
 }

@@ -2,10 +2,10 @@
 //! key to ask.
 
 use strongroom_environment::Timestamp;
-use strongroom_keys::{ChainLink, EncryptionMode, LedgerKey};
-use strongroom_meta::Scan;
+use strongroom_keys::{ChainLink, EncryptionMode, ImpactPage, LedgerKey, ObjectKeys};
+use strongroom_meta::{Scan, ScannedRow};
 
-use crate::rows::{VersionRow, decode, keys};
+use crate::rows::{UploadRow, VersionRow, decode, keys};
 use crate::{BucketName, ObjectKey, ShownVersion, StorageClass, Store, StoreError, VersionName};
 
 /// A version and the keys that protect it.
@@ -36,6 +36,16 @@ pub struct VersionKeysPage {
     pub versions: Vec<VersionKeys>,
     /// Where the next page begins; `None` when this is the last.
     pub next: Option<String>,
+}
+
+/// A part of the count of what a key protects.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Impact {
+    /// The object versions of this part.
+    pub page: ImpactPage,
+    /// How many uploads are under way whose parts are under the key; `None` but in the last part.
+    /// They are no versions yet, and cannot become any without the key.
+    pub uploads: Option<u64>,
 }
 
 /// How many noncurrent versions of an object are read at a time.
@@ -109,6 +119,50 @@ impl Store {
             chain: self.inner.keys.chain_of(&content.envelope).await?,
         });
         Ok(())
+    }
+
+    /// Counts what would become unreadable without a key, a part at a time, by bucket, storage class
+    /// and version of the key. A `marker` is the `next` of the part before.
+    ///
+    /// # Errors
+    /// [`StoreError::Key`], and those of the machine.
+    pub async fn impact(&self, key: LedgerKey, marker: Option<&str>) -> Result<Impact, StoreError> {
+        let inner = &*self.inner;
+        let page = inner
+            .keys
+            .impact(key, marker, ObjectKeys::IMPACT_ROWS_MAX)
+            .await?;
+        let uploads = match key {
+            LedgerKey::KmsKey(id) if page.next.is_none() => {
+                let mut count = 0;
+                self.each_upload(|_, row| count += u64::from(row.envelope.kms_key() == Some(id)))
+                    .await?;
+                Some(count)
+            }
+            _ => None,
+        };
+        Ok(Impact { page, uploads })
+    }
+
+    /// Shows every upload that is under way, and the key of its row.
+    pub(crate) async fn each_upload(
+        &self,
+        mut see: impl FnMut(&ScannedRow, &UploadRow) + Send,
+    ) -> Result<(), StoreError> {
+        let mut start = Vec::new();
+        loop {
+            let scan = Scan::within(&[], start, VERSIONS_AT_ONCE);
+            let rows = self.inner.meta.scan(keys::UPLOADS, scan).await?;
+            for row in &rows {
+                see(row, &decode(keys::UPLOADS, &row.row.value)?);
+            }
+            match rows.last() {
+                Some(last) if rows.len() == VERSIONS_AT_ONCE => {
+                    start = [&last.key[..], &[0]].concat();
+                }
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// The versions under a key, a page at a time. A `marker` is the `next` of the page before.

@@ -36,6 +36,7 @@ mod object;
 mod payload;
 mod put;
 mod request;
+mod rewrap;
 mod rows;
 mod store;
 mod tier;
@@ -49,7 +50,7 @@ pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType, Md5Digest, ObjectC
 pub use class::{RetrievalTier, StorageClass};
 pub use error::StoreError;
 pub use garbage::Collected;
-pub use ledger::{VersionKeys, VersionKeysPage};
+pub use ledger::{Impact, VersionKeys, VersionKeysPage};
 pub use listing::{
     ListObjects, ListUploads, ListVersions, ListedObject, ListedUpload, ListedVersion, ObjectPage,
     PAGE_ENTRIES_MAX, UploadPage, VersionPage,

@@ -63,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) pins: Arc<Pins>,
     /// Wakes the collector.
     pub(crate) garbage: Arc<Notify>,
+    /// Wakes whoever does re-wraps.
+    pub(crate) rewraps: Arc<Notify>,
     /// Those who met a conflict on a key go through the gate of its hash one by one.
     gates: [Mutex<()>; GATES],
 }
@@ -92,6 +94,7 @@ impl Store {
             buckets: RwLock::default(),
             pins: Arc::new(Pins::new(Arc::clone(&garbage))),
             garbage,
+            rewraps: Arc::default(),
             gates: std::array::from_fn(|_| Mutex::new(())),
         });
         inner.reclaim_unsettled().await?;

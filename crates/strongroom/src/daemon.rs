@@ -35,6 +35,7 @@ use crate::data_dir;
 use crate::due;
 use crate::failure::{Advise as _, advised};
 use crate::listen::{Listener, Peer};
+use crate::rewrap;
 use crate::token::{self, OpenToken};
 
 /// How much of the product a process serves.
@@ -400,6 +401,7 @@ impl Daemon {
                 };
                 running.run_in_background(until).await;
             }));
+            servers.push(tokio::spawn(rewrap::run(store.clone(), stopped.clone())));
             objects = Some(ObjectHalf { store, lifecycle });
         }
         let api = Arc::new(strongroom_api::service(ApiConfig {

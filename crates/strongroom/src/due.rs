@@ -28,10 +28,13 @@ pub(crate) async fn run(kms: Arc<Kms>, clock: Arc<dyn Clock>, mut stopped: watch
         };
         tokio::select! {
             // An error means that the sender is gone, which is an end too.
-            _ = stopped.wait_for(|stop| *stop) => return,
+            _ = stopped.wait_for(|stop| *stop) => break,
             () = tokio::time::sleep(sleep.clamp(SLEEP_MIN, SLEEP_MAX)) => {}
             // A clock that is gone does not jump; the other branches go on.
             Ok(()) = jumps.changed() => {}
         }
+    }
+    if let Err(error) = kms.write_noted_uses().await {
+        tracing::error!(%error, "when keys were last used was not written");
     }
 }

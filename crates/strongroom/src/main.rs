@@ -11,6 +11,7 @@ mod failure;
 mod listen;
 mod logging;
 mod remote;
+mod rewrap;
 mod token;
 
 use std::process::ExitCode;

@@ -56,6 +56,32 @@ pub(super) async fn create(
     Ok(json!({ "KeyMetadata": metadata(kms, &key) }))
 }
 
+/// The last use that is noted; what objects do with an opened bucket key is none of the KMS key.
+pub(super) async fn last_usage(
+    kms: &Kms,
+    asked: request::OneKey,
+    caller: &Caller,
+) -> Result<Value, Refusal> {
+    let key = request::key_itself(&asked.key_id)?;
+    kms.authorize_look(Some(&key), "GetKeyLastUsage", caller)
+        .await?;
+    let usage = kms.key_usage(&key).await?;
+    let mut answer = json!({
+        "KeyId": usage.key.as_str(),
+        "TrackingStartDate": date(usage.created),
+        "KeyCreationDate": date(usage.created),
+        "KeyLastUsage": {},
+    });
+    if let Some(last) = usage.last {
+        answer["KeyLastUsage"] = json!({
+            "Operation": last.operation.as_str(),
+            "Timestamp": date(last.at),
+            "KmsRequestId": last.request_id,
+        });
+    }
+    Ok(answer)
+}
+
 pub(super) async fn list(
     kms: &Kms,
     asked: request::Listing,

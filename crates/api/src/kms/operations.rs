@@ -13,7 +13,7 @@ use super::{grants, keys, policies, rotation};
 
 pub(super) const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
 
-const OPERATIONS: [&str; 34] = [
+const OPERATIONS: [&str; 35] = [
     "CancelKeyDeletion",
     "CreateAlias",
     "CreateGrant",
@@ -29,6 +29,7 @@ const OPERATIONS: [&str; 34] = [
     "GenerateDataKey",
     "GenerateDataKeyWithoutPlaintext",
     "GenerateRandom",
+    "GetKeyLastUsage",
     "GetKeyPolicy",
     "GetKeyRotationStatus",
     "ListAliases",
@@ -108,6 +109,7 @@ pub(crate) async fn perform(
             kms.disable_key_rotation(&key, caller).await?;
             Ok(json!({}))
         }
+        "GetKeyLastUsage" => keys::last_usage(kms, read(body)?, caller).await,
         "GetKeyRotationStatus" => rotation::status(kms, read(body)?, caller).await,
         "ListKeyRotations" => rotation::list(kms, read(body)?, caller).await,
         "TagResource" => {

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use strongroom_keys::{
-    KeyDescription, KeyManager, KeyReference, KeyState, RotationKind, VersionDescription,
-    VersionState,
+    CertificateState, KeyDescription, KeyManager, KeyReference, KeyState, KeyVersion, RewrapJob,
+    RewrapLevel, RewrapState, RotationKind, VersionDescription, VersionState,
 };
 
 use super::Asked;
@@ -22,6 +22,20 @@ struct NewKey {
 #[serde(deny_unknown_fields)]
 struct Window {
     days: u32,
+}
+
+/// Which version of a key, if one is named.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhichVersion {
+    version: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Compromise {
+    version: Option<u32>,
+    reason: String,
 }
 
 pub(super) async fn list(asked: &Asked<'_>) -> Result<Value, Problem> {
@@ -97,6 +111,94 @@ pub(super) async fn versions(asked: &Asked<'_>, key: &str) -> Result<Value, Prob
     Ok(json!({ "versions": versions, "next": page.next }))
 }
 
+/// The certificate of the destruction of a key.
+pub(super) async fn certificate(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
+    match asked.state.config.kms.certificate(&reference(key)?).await? {
+        CertificateState::Signed(certificate) => {
+            serde_json::to_value(certificate).map_err(Problem::internal)
+        }
+        CertificateState::Pending => Err(Problem::unavailable(
+            "the key is destroyed, and its certificate is not signed yet: the token or the audit \
+             log could not serve; it is tried again every minute",
+        )),
+        CertificateState::None => Err(Problem::conflict(
+            "the key is not destroyed: there is a certificate when its deletion is carried out",
+        )),
+    }
+}
+
+/// Marks a version of a key as compromised, and has everything under it re-wrapped.
+pub(super) async fn compromise(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
+    let asks: Compromise = asked.read()?;
+    let kms = &asked.state.config.kms;
+    let key = kms
+        .compromise_version(
+            &reference(key)?,
+            asks.version.map(KeyVersion),
+            &asks.reason,
+            &asked.caller,
+        )
+        .await?;
+    let key = shown(&key);
+    begin_rewraps(asked);
+    Ok(key)
+}
+
+/// Asks for the re-wrap of what is under old versions of a key.
+pub(super) async fn rewrap(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
+    let asks: WhichVersion = asked.read()?;
+    let kms = &asked.state.config.kms;
+    let versions = kms
+        .rewrap_versions(
+            &reference(key)?,
+            asks.version.map(KeyVersion),
+            &asked.caller,
+        )
+        .await?;
+    begin_rewraps(asked);
+    let versions: Vec<u32> = versions.iter().map(|version| version.0).collect();
+    Ok(json!({ "key_versions": versions }))
+}
+
+/// How far the re-wraps of a key are.
+pub(super) async fn rewraps(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
+    let jobs = asked.state.config.kms.rewraps(&reference(key)?).await?;
+    let jobs: Vec<Value> = jobs.iter().map(rewrap_shown).collect();
+    Ok(json!({ "rewraps": jobs }))
+}
+
+fn begin_rewraps(asked: &Asked<'_>) {
+    if let Some(objects) = &asked.state.config.objects {
+        objects.store.begin_rewraps();
+    }
+}
+
+fn rewrap_shown(job: &RewrapJob) -> Value {
+    let progress = &job.progress;
+    let (state, finished) = match progress.state {
+        RewrapState::UnderWay => ("under-way", None),
+        RewrapState::Done { finished } => ("done", Some(finished.to_string())),
+    };
+    json!({
+        "key_version": job.version.0,
+        "level": match progress.level {
+            RewrapLevel::BucketKeys => "bucket-keys",
+            RewrapLevel::DataKeys => "data-keys",
+        },
+        "state": state,
+        "asked": progress.asked.to_string(),
+        "asked_by": progress.principal,
+        "finished": finished,
+        "versions_expected": progress.versions_expected,
+        "versions": progress.versions,
+        "versions_per_second": progress.versions_per_second(),
+        "bucket_keys": progress.bucket_keys,
+        "uploads": progress.uploads,
+        "left": progress.left,
+        "error": (!progress.error.is_empty()).then_some(&progress.error),
+    })
+}
+
 /// Does what is due with keys now: rotations, and deletions whose date has come.
 pub(super) async fn run(asked: &Asked<'_>) -> Result<Value, Problem> {
     let report = asked.state.config.kms.run_due(&asked.caller).await?;
@@ -160,16 +262,24 @@ fn version_shown(version: &VersionDescription) -> Value {
             VersionState::Active => "active",
             VersionState::Deactivated => "deactivated",
             VersionState::Suspended => "suspended",
-            VersionState::Destroyed { .. } => "destroyed",
+            VersionState::Compromised { .. } => "compromised",
+            VersionState::Destroyed {
+                was_compromised: false,
+                ..
+            } => "destroyed",
+            VersionState::Destroyed { .. } => "destroyed-compromised",
         },
         "created": version.created.to_string(),
+        "last_used": version.last_used.map(|date| date.to_string()),
         "rotation": version.rotation.map(|kind| match kind {
             RotationKind::Automatic => "automatic",
             RotationKind::OnDemand => "on-demand",
         }),
     });
-    if let VersionState::Destroyed { date } = version.state {
-        shown["destroyed"] = date.to_string().into();
+    match version.state {
+        VersionState::Destroyed { date, .. } => shown["destroyed"] = date.to_string().into(),
+        VersionState::Compromised { date } => shown["compromised"] = date.to_string().into(),
+        _ => {}
     }
     shown
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use strongroom_keys::{ChainLink, EncryptionMode, LedgerKey};
-use strongroom_store::{BucketName, ObjectKey, VersionKeys};
+use strongroom_store::{BucketName, ObjectKey, StorageClass, VersionKeys};
 
 use super::{Asked, keys};
 use crate::problem::Problem;
@@ -30,6 +30,52 @@ async fn under(asked: &Asked<'_>, key: LedgerKey) -> Result<Value, Problem> {
         .await?;
     let versions: Vec<Value> = page.versions.iter().map(shown).collect();
     Ok(json!({ "versions": versions, "next": page.next }))
+}
+
+/// What would become unreadable without a KMS key.
+pub(super) async fn impact_of_kms_key(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
+    let reference = keys::reference(key)?;
+    let key = asked.state.config.kms.key_record(&reference).await?;
+    impact(asked, LedgerKey::KmsKey(key.id)).await
+}
+
+/// What would become unreadable without a customer's key.
+pub(super) async fn impact_of_customer_key(
+    asked: &Asked<'_>,
+    fingerprint: &str,
+) -> Result<Value, Problem> {
+    let fingerprint = fingerprint.parse().map_err(Problem::invalid)?;
+    impact(asked, LedgerKey::CustomerKey(fingerprint)).await
+}
+
+async fn impact(asked: &Asked<'_>, key: LedgerKey) -> Result<Value, Problem> {
+    let store = &asked.objects()?.store;
+    let impact = store.impact(key, asked.query.cursor()).await?;
+    let groups: Vec<Value> = impact
+        .page
+        .groups
+        .iter()
+        .map(|(group, tally)| {
+            let class = group.class.name();
+            let is_cold = StorageClass::parse(class).is_some_and(StorageClass::is_archived);
+            json!({
+                "key_version": group.key_version.map(|version| version.0),
+                "bucket": group.bucket,
+                "storage_class": class,
+                "tier": if is_cold { "cold" } else { "warm" },
+                "versions": tally.versions,
+                "size_bytes": tally.size_bytes,
+            })
+        })
+        .collect();
+    let total = impact.page.total();
+    Ok(json!({
+        "groups": groups,
+        "versions": total.versions,
+        "size_bytes": total.size_bytes,
+        "uploads": impact.uploads,
+        "next": impact.page.next,
+    }))
 }
 
 /// The versions of an object, newest first, each with its keys.

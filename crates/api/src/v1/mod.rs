@@ -106,10 +106,18 @@ async fn dispatch(
         ("POST", ["keys", key, "rotate"]) => keys::rotate(&asked, key).await,
         ("POST", ["keys", key, "schedule-deletion"]) => keys::schedule_deletion(&asked, key).await,
         ("POST", ["keys", key, "cancel-deletion"]) => keys::cancel_deletion(&asked, key).await,
+        ("POST", ["keys", key, "compromise"]) => keys::compromise(&asked, key).await,
+        ("POST", ["keys", key, "rewrap"]) => keys::rewrap(&asked, key).await,
+        ("GET", ["keys", key, "rewraps"]) => keys::rewraps(&asked, key).await,
+        ("GET", ["keys", key, "certificate"]) => keys::certificate(&asked, key).await,
         ("POST", ["keys", key, "enable"]) => keys::enable(&asked, key).await,
         ("POST", ["keys", key, "disable"]) => keys::disable(&asked, key).await,
 
         ("GET", ["ledger", "keys", key, "versions"]) => ledger::under_kms_key(&asked, key).await,
+        ("GET", ["ledger", "keys", key, "impact"]) => ledger::impact_of_kms_key(&asked, key).await,
+        ("GET", ["ledger", "customer-keys", fingerprint, "impact"]) => {
+            ledger::impact_of_customer_key(&asked, fingerprint).await
+        }
         ("GET", ["ledger", "customer-keys", fingerprint, "versions"]) => {
             ledger::under_customer_key(&asked, fingerprint).await
         }
@@ -236,6 +244,7 @@ impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::NoSuchKey { .. }
+            | KeyError::NoSuchKeyVersion { .. }
             | KeyError::NoSuchAlias { .. }
             | KeyError::NoSuchPolicy
             | KeyError::NoSuchGrant { .. }
@@ -252,6 +261,7 @@ impl From<KeyError> for Problem {
             }
             KeyError::TokenUnavailable(_)
             | KeyError::AuditUnavailable(_)
+            | KeyError::NotCertified { .. }
             | KeyError::Metadata(_)
             | KeyError::NotCommitted(_) => Self::unavailable(error),
             KeyError::Damaged { .. } | KeyError::NotAuthentic => Self::internal(error),

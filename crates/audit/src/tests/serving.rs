@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::{TestSigner, append, config, entry, open};
 use crate::verify::verify_dir;
 use crate::{
-    AppendError, AuditLog, Durability, LeafIndex, Log, LogConfig, ProofError, verify_tlog_proof,
+    AppendError, AuditLog, CertifyError, Durability, LeafIndex, Log, LogConfig, NoteError,
+    ProofError, VerifierKey, verify_note, verify_tlog_proof,
 };
 
 #[tokio::test]
@@ -25,6 +26,49 @@ async fn nothing_new_is_not_signed_again() {
     assert_eq!(log.publish().await.unwrap(), checkpoint);
     assert_eq!(log.checkpoint(), Some(checkpoint));
     assert_eq!(signer.signed.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_text_is_certified_with_an_entry_and_both_are_verified_offline() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = TestSigner::new();
+    let log = Log::open(config(dir.path()), signer.clone()).unwrap();
+    append(&log, 3).await;
+    let key = VerifierKey::parse(&log.verifier_key()).unwrap();
+    let text = "a statement/v1\n{}\n";
+    for more in [0, 2] {
+        // Not under a checkpoint yet; and then under one already.
+        append(&log, more).await;
+        let index = LeafIndex(log.size() - 1);
+        for _ in 0..2 {
+            let certified = log.certify(index, text).await.unwrap();
+            assert_eq!(verify_note(&certified.note, &key).unwrap(), text);
+            assert_eq!(certified.entry, entry(index.0));
+            let proven =
+                verify_tlog_proof(&certified.proof, &certified.entry, &log.verifier_key()).unwrap();
+            assert_eq!(proven.index, index);
+            let changed = certified.note.replace("v1", "v2");
+            assert!(matches!(
+                verify_note(&changed, &key),
+                Err(NoteError::BadSignature)
+            ));
+        }
+    }
+    let checkpoint = log.checkpoint().unwrap().text().to_owned();
+    for text in [
+        checkpoint.as_str(),
+        "store.example/audit\n",
+        "no newline",
+        "",
+    ] {
+        let refused = log.certify(LeafIndex(0), text).await;
+        assert!(matches!(refused, Err(CertifyError::Refused { .. })));
+    }
+    let beyond = log.certify(LeafIndex(5), text).await;
+    assert!(matches!(beyond, Err(CertifyError::Unavailable { .. })));
+    signer.refuses.store(true, Ordering::Relaxed);
+    let refused = log.certify(LeafIndex(0), text).await;
+    assert!(matches!(refused, Err(CertifyError::Unavailable { .. })));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use strongroom_audit::LeafIndex;
 use strongroom_meta::{Batch, CommitError};
 
 use super::access::{Wish, action_of};
@@ -41,6 +42,21 @@ impl Kms {
         caller: &Caller,
         change: impl FnOnce(KeyId, &mut KeyRow) -> Result<(), KeyError> + Send,
     ) -> Result<(KeyId, KeyRow), KeyError> {
+        self.change_key_and(wish, reference, entry, caller, change, |_, _, _| ())
+            .await
+    }
+
+    /// As [`Kms::change_key_as`], where the change has rows of its own: `also` writes them, and
+    /// learns the place of the entry on the log.
+    pub(super) async fn change_key_and(
+        &self,
+        wish: &Wish<'_>,
+        reference: &KeyReference,
+        entry: Entry<'_>,
+        caller: &Caller,
+        change: impl FnOnce(KeyId, &mut KeyRow) -> Result<(), KeyError> + Send,
+        also: impl FnOnce(KeyId, LeafIndex, &mut Batch) + Send,
+    ) -> Result<(KeyId, KeyRow), KeyError> {
         let _alone = self.administration.lock().await;
         let (id, read) = match self.find(reference).await {
             Ok(found) => found,
@@ -63,7 +79,9 @@ impl Kms {
         let is_refused = prepared.is_err();
         let changed = self
             .journal
-            .change(&*self.meta, caller, entry, prepared)
+            .change_and_tell(&*self.meta, caller, entry, prepared, |index, batch| {
+                also(id, index, batch);
+            })
             .await;
         // Told also when it is not known whether the row was written: what is dropped without
         // need is opened again.

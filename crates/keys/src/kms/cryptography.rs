@@ -5,7 +5,7 @@ use strongroom_seal::scrub_stack;
 use zeroize::Zeroizing;
 
 use super::access::{Authority, Wish, action_of};
-use super::{CiphertextBlob, Kms};
+use super::{CiphertextBlob, KeyOperation, Kms};
 use crate::arn::{KeyArn, KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::context::EncryptionContext;
@@ -101,7 +101,9 @@ impl Kms {
             .key(named)
             .grant(grant)
             .context(context);
-        self.journal.settle(caller, entry, result).await
+        let done = self.journal.settle(caller, entry, result).await?;
+        self.note_use_of(&done.blob, KeyOperation::Encrypt, caller);
+        Ok(done)
     }
 
     /// Decrypts what [`Kms::encrypt`] or [`Kms::generate_data_key`] encrypted with the same
@@ -120,17 +122,22 @@ impl Kms {
         let entry = Entry::new(Event::KeyUse, "decrypt")
             .key(self.named_source(read.as_ref().ok()))
             .context(context);
-        let result = match read {
+        let result = match &read {
             Ok(blob) => {
                 let wish = (Wish::to("Decrypt"), context);
-                self.decrypt_for_caller(&blob, wish, expected, caller).await
+                self.decrypt_for_caller(blob, wish, expected, caller).await
             }
-            Err(error) => Err(error),
+            Err(_) => Err(KeyError::NotAuthentic),
         };
         let (result, grant) = split(result);
-        self.journal
+        let done = self
+            .journal
             .settle(caller, entry.grant(grant), result)
-            .await
+            .await?;
+        if let Ok(blob) = &read {
+            self.note_use_of(blob, KeyOperation::Decrypt, caller);
+        }
+        Ok(done)
     }
 
     /// Decrypts a ciphertext and encrypts it again, under another key or with another context.
@@ -150,11 +157,11 @@ impl Kms {
         let source = self.named_source(read.as_ref().ok());
         let mut source_grant = None;
         let result = async {
-            let blob = read?;
+            let blob = read.as_ref().map_err(|_| KeyError::NotAuthentic)?;
             let is_same = self.id_of(key).await? == blob.key;
             let wish = Wish::to("ReEncryptFrom").with("kms:ReEncryptOnSameKey", is_same);
             let (opened, authority) = self
-                .decrypt_for_caller(&blob, (wish, source_context), expected, caller)
+                .decrypt_for_caller(blob, (wish, source_context), expected, caller)
                 .await?;
             source_grant = authority.grant;
             let wish = Wish::to("ReEncryptTo").with("kms:ReEncryptOnSameKey", is_same);
@@ -184,7 +191,11 @@ impl Kms {
             .source_grant(source_grant)
             .context(context)
             .source_context(source_context);
-        self.journal.settle(caller, entry, result).await
+        let done = self.journal.settle(caller, entry, result).await?;
+        for blob in [read.as_ref().ok(), Some(&done.blob)].into_iter().flatten() {
+            self.note_use_of(blob, KeyOperation::ReEncrypt, caller);
+        }
+        Ok(done)
     }
 
     /// Draws a data key of `len_bytes` (1 to 1,024) and gives it in clear and encrypted.
@@ -277,7 +288,13 @@ impl Kms {
             .key(named)
             .grant(grant)
             .context(context);
-        self.journal.settle(caller, entry, result).await
+        let made = self.journal.settle(caller, entry, result).await?;
+        let operation = match act {
+            "generate-data-key" => KeyOperation::GenerateDataKey,
+            _ => KeyOperation::GenerateDataKeyWithoutPlaintext,
+        };
+        self.note_use_of(&made.blob, operation, caller);
+        Ok(made)
     }
 
     async fn encrypt_for_caller(
@@ -381,6 +398,16 @@ impl Kms {
         let opened = self.token.open(&wrapped, &bound, &sealed).await;
         scrub_stack();
         Ok(opened?)
+    }
+
+    /// Notes the use of the version of a key that a ciphertext is under.
+    pub(super) fn note_use_of(
+        &self,
+        blob: &CiphertextBlob,
+        operation: KeyOperation,
+        caller: &Caller,
+    ) {
+        self.note_use(blob.key, blob.version, operation, caller);
     }
 
     pub(super) fn named_source(&self, blob: Option<&CiphertextBlob>) -> KeyNamed {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use strongroom_seal::{DataKey, scrub_stack};
 
 use super::access::{Authority, Wish};
-use super::{CiphertextBlob, Kms};
+use super::{CiphertextBlob, KeyOperation, Kms};
 use crate::arn::{KeyArn, KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::context::EncryptionContext;
@@ -66,7 +66,9 @@ impl KeyCustody for Kms {
             .grant(grant)
             .context(context);
         let result = result.map(|blob| SealedDataKey { blob, key: arn });
-        self.journal.settle(caller, entry, result).await
+        let sealed = self.journal.settle(caller, entry, result).await?;
+        self.note_use_of(&sealed.blob, KeyOperation::GenerateDataKey, caller);
+        Ok(sealed)
     }
 
     async fn open(
@@ -97,7 +99,9 @@ impl KeyCustody for Kms {
             .key(self.named_source(Some(blob)))
             .grant(grant)
             .context(context);
-        self.journal.settle(caller, entry, result).await
+        let opened = self.journal.settle(caller, entry, result).await?;
+        self.note_use_of(blob, KeyOperation::Decrypt, caller);
+        Ok(opened)
     }
 
     async fn root_of(&self, key: KeyId, version: KeyVersion) -> Result<String, KeyError> {

@@ -1,4 +1,5 @@
-//! What the clock says is to be done with keys: rotations, and deletions whose date has come.
+//! What the clock says is to be done with keys: rotations, deletions whose date has come, and
+//! certificates of destructions that are not signed yet.
 
 use std::sync::Arc;
 
@@ -30,7 +31,8 @@ pub struct DueReport {
 }
 
 impl Kms {
-    /// Rotates the keys whose date has come, and destroys those whose deletion is due.
+    /// Rotates the keys whose date has come, and destroys those whose deletion is due. When keys were
+    /// last used is written on the way.
     ///
     /// Its cost grows with what is due, and not with the number of keys. It may be called at any
     /// time, also while it runs; what was cut short is taken up again by the next call.
@@ -42,6 +44,9 @@ impl Kms {
         let (kms, caller) = (Arc::clone(self), caller.clone());
         Self::to_the_end(async move {
             let mut report = DueReport::default();
+            if let Err(error) = kms.write_noted_uses().await {
+                tracing::error!(%error, "when keys were last used was not written");
+            }
             // What becomes due meanwhile is for the next run, so that this one ends.
             let end = kms.clock.now() + std::time::Duration::from_micros(1);
             let end = Due::date_bytes(end);
@@ -86,7 +91,7 @@ impl Kms {
             return Ok(());
         };
         let arn = self.home.arn(due.key);
-        if due.act == DueAct::Rotate && report.token_failed {
+        if matches!(due.act, DueAct::Rotate | DueAct::Certify) && report.token_failed {
             // It would be asked in vain for every key, and each time be on the log.
             report.failed.push((arn, "the token failed before".into()));
             return Ok(());
@@ -102,6 +107,7 @@ impl Kms {
                 .destroy_due(due.key, caller)
                 .await
                 .inspect(|is_done| report.destroyed.extend(is_done.then(|| arn.clone()))),
+            DueAct::Certify => self.certify_due(due, caller).await,
         };
         let error = match done {
             Ok(true) => return Ok(()),
@@ -112,6 +118,7 @@ impl Kms {
         let concerns_one = matches!(
             error,
             KeyError::TokenUnavailable(_)
+                | KeyError::NotCertified { .. }
                 | KeyError::Damaged { .. }
                 | KeyError::LimitExceeded { .. }
                 | KeyError::NotCommitted(CommitError::Conflict { .. })
@@ -129,6 +136,12 @@ impl Kms {
     async fn drop_stale(&self, due: Due) -> Result<(), KeyError> {
         let _alone = self.administration.lock().await;
         let mut batch = Batch::new();
+        if due.act == DueAct::Certify {
+            // Its certificate is signed, which never changes any more, or never was to be.
+            batch.delete(DUE, due.to_bytes());
+            self.meta.commit(batch).await?;
+            return Ok(());
+        }
         match self.find_record(&KeyReference::Id(due.key)).await {
             Ok((id, read)) if Due::of(id, &read.row) != Some(due) => {
                 read.expect(&mut batch, KEYS, id.as_bytes());

@@ -5,6 +5,7 @@
 
 mod access;
 mod aliases;
+mod certificate;
 mod change;
 mod ciphertext;
 mod cryptography;
@@ -14,9 +15,11 @@ mod due;
 mod grants;
 mod keys;
 mod policies;
+mod rewrap;
 mod rotation;
 mod states;
 mod tags;
+mod usage;
 mod versions;
 
 use std::num::NonZeroUsize;
@@ -34,14 +37,20 @@ use crate::error::KeyError;
 use crate::journal::Journal;
 
 pub use access::Principal;
+pub use certificate::{
+    Certificate, CertificateError, CertificateState, VerifiedCertificate, verify_certificate,
+};
 pub use ciphertext::CiphertextBlob;
 pub use cryptography::{Decrypted, Encrypted, GeneratedDataKey, Reencrypted};
 pub use due::DueReport;
 pub use grants::{Grant, GrantConstraint, GrantFilter, GrantOperation, GrantReference, NewGrant};
 pub use keys::NewKey;
 pub use policies::NewPolicy;
+pub(crate) use rewrap::rewrap_jobs;
+pub use rewrap::{RewrapJob, RewrapLevel, RewrapProgress, RewrapState};
 pub use rotation::{RotationSchedule, RotationStatus};
 pub use tags::Tags;
+pub use usage::{KeyOperation, KeyUsage, LastUse};
 pub use versions::{RotationKind, VersionDescription, VersionState};
 
 /// Whether a KMS key may be used.
@@ -137,6 +146,8 @@ pub struct Kms {
     /// Held while a key, an alias or a state is changed.
     administration: tokio::sync::Mutex<()>,
     observers: Mutex<Observers>,
+    /// Uses of keys that are not written yet.
+    noted: Mutex<usage::Noted>,
 }
 
 #[derive(Default)]
@@ -172,6 +183,7 @@ impl Kms {
             verified: Mutex::new(LruCache::new(Self::VERIFIED_MAX)),
             administration: tokio::sync::Mutex::default(),
             observers: Mutex::default(),
+            noted: Mutex::default(),
         }
     }
 

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use strongroom_audit::LeafIndex;
 use strongroom_environment::Timestamp;
+use strongroom_meta::Batch;
 
 use super::access::{Wish, action_of};
 use super::change::days;
 use super::{KeyDescription, KeyState, Kms};
-use crate::arn::{KeyArn, KeyReference};
+use crate::arn::{KeyArn, KeyId, KeyReference};
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event};
+use crate::rows::{DELETIONS, DeletionRow, RowFormat as _};
 
 impl Kms {
     /// For how many days at least a key waits for its deletion.
@@ -94,10 +97,17 @@ impl Kms {
                 wish = wish.with("kms:ScheduleKeyDeletionPendingWindowInDays", days);
             }
             let (id, row) = kms
-                .change_key_as(&wish, &reference, entry, &caller, |id, row| {
-                    row.state = change.apply(row.state, now, || kms.home.arn(id))?;
-                    Ok(())
-                })
+                .change_key_and(
+                    &wish,
+                    &reference,
+                    entry,
+                    &caller,
+                    |id, row| {
+                        row.state = change.apply(row.state, now, || kms.home.arn(id))?;
+                        Ok(())
+                    },
+                    |id, entry, batch| change.write(id, now, entry, &caller, batch),
+                )
                 .await?;
             Ok(kms.description(id, row))
         })
@@ -121,6 +131,31 @@ impl Change {
             Self::Disable => "disable-key",
             Self::ScheduleDeletion { .. } => "schedule-key-deletion",
             Self::CancelDeletion => "cancel-key-deletion",
+        }
+    }
+
+    /// Writes who asked for a deletion, for its certificate.
+    fn write(
+        self,
+        id: KeyId,
+        now: Timestamp,
+        entry: LeafIndex,
+        caller: &Caller,
+        batch: &mut Batch,
+    ) {
+        match self {
+            Self::ScheduleDeletion { .. } => {
+                let row = DeletionRow {
+                    scheduled: now,
+                    entry,
+                    principal: caller.principal.clone(),
+                };
+                batch.put(DELETIONS, id.as_bytes(), row.encode());
+            }
+            Self::CancelDeletion => {
+                batch.delete(DELETIONS, id.as_bytes());
+            }
+            Self::Enable | Self::Disable => {}
         }
     }
 

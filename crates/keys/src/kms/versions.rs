@@ -10,7 +10,9 @@ use subtle::ConstantTimeEq;
 use super::{KeyState, Kms, Page};
 use crate::arn::{KeyId, KeyReference, KeyVersion};
 use crate::error::KeyError;
-use crate::rows::{self, KEY_VERSIONS, KeyRow, KeyVersionRow, Material, Origin};
+use crate::rows::{
+    self, COMPROMISED, CompromisedRow, KEY_VERSIONS, KeyRow, KeyVersionRow, Material, Origin,
+};
 use crate::token_keys;
 
 /// What may be done with a version of a key.
@@ -24,10 +26,17 @@ pub enum VersionState {
     Deactivated,
     /// Nothing, until the key is enabled.
     Suspended,
+    /// It decrypts only, while what is under it is re-wrapped: somebody else may know its value.
+    Compromised {
+        /// Since when that is known.
+        date: Timestamp,
+    },
     /// Nothing any more: its value is gone.
     Destroyed {
         /// Since when.
         date: Timestamp,
+        /// Whether it was compromised before.
+        was_compromised: bool,
     },
 }
 
@@ -51,6 +60,8 @@ pub struct VersionDescription {
     pub state: VersionState,
     /// The rotation that made it; `None` for the version that was made with the key.
     pub rotation: Option<RotationKind>,
+    /// When it was last used, if it was.
+    pub last_used: Option<Timestamp>,
 }
 
 impl Kms {
@@ -111,11 +122,19 @@ impl Kms {
             None => first,
         };
         let mut items = Vec::new();
+        let uses = self.last_uses(id).await?;
+        let marks = rows::scan_all(&*self.meta, COMPROMISED, id.as_bytes()).await?;
         for (version, found) in self.version_rows(id, start, limit + 1).await? {
+            let place = rows::version_key(id, version);
+            let mark = marks.iter().find(|mark| mark.key == place);
+            let mark = mark
+                .map(|mark| rows::decoded::<CompromisedRow>(COMPROMISED, &mark.row.value))
+                .transpose()?;
             items.push(VersionDescription {
                 version,
                 created: found.created,
-                state: state_of(version, &found, row),
+                state: state_of(version, &found, row, mark.as_ref()),
+                last_used: uses.get(&version).map(|used| used.at),
                 rotation: match found.origin {
                     Origin::Creation => None,
                     Origin::Automatic => Some(RotationKind::Automatic),
@@ -243,12 +262,21 @@ impl Kms {
     }
 }
 
-/// The state of a version: what its own row and that of its key make it.
-fn state_of(version: KeyVersion, found: &KeyVersionRow, key: &KeyRow) -> VersionState {
-    match (&found.material, key.state) {
-        (Material::Destroyed { date, .. }, _) => VersionState::Destroyed { date: *date },
-        (_, KeyState::Enabled) if version == key.current => VersionState::Active,
-        (_, KeyState::Enabled) => VersionState::Deactivated,
+/// The state of a version: what its own row, that of its key and its mark make it.
+fn state_of(
+    version: KeyVersion,
+    found: &KeyVersionRow,
+    key: &KeyRow,
+    mark: Option<&CompromisedRow>,
+) -> VersionState {
+    match (&found.material, key.state, mark) {
+        (Material::Destroyed { date, .. }, _, _) => VersionState::Destroyed {
+            date: *date,
+            was_compromised: mark.is_some(),
+        },
+        (_, _, Some(mark)) => VersionState::Compromised { date: mark.marked },
+        (_, KeyState::Enabled, None) if version == key.current => VersionState::Active,
+        (_, KeyState::Enabled, None) => VersionState::Deactivated,
         _ => VersionState::Suspended,
     }
 }

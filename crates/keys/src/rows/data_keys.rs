@@ -3,8 +3,10 @@
 use strongroom_environment::Timestamp;
 
 use super::{RowFormat, VERSION};
+use crate::arn::{KeyId, KeyVersion};
 use crate::encoding::{Decoder, Encoder};
 use crate::kms::CiphertextBlob;
+use crate::names::BucketKeyId;
 
 /// A bucket key, sealed under a KMS key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +34,37 @@ impl RowFormat for BucketKeyRow {
         };
         fields.finish(row)
     }
+}
+
+/// A bucket key that is not sealed any more under the version of the KMS key it was made under.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct MovedBucketKeyRow {
+    /// The version that envelopes and the ledger name.
+    pub(crate) made_under: KeyVersion,
+    pub(crate) now_under: KeyVersion,
+}
+
+impl RowFormat for MovedBucketKeyRow {
+    fn encode(&self) -> Vec<u8> {
+        Encoder::new(VERSION)
+            .u32(self.made_under.0)
+            .u32(self.now_under.0)
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Decoder::new(bytes, VERSION)?;
+        let row = Self {
+            made_under: KeyVersion(fields.u32()?),
+            now_under: KeyVersion(fields.u32()?),
+        };
+        fields.finish(row)
+    }
+}
+
+/// The key of a row in [`BUCKET_KEYS_MOVED`](super::BUCKET_KEYS_MOVED).
+pub(crate) fn moved_key(key: KeyId, id: BucketKeyId) -> Vec<u8> {
+    [key.as_bytes().as_slice(), id.as_bytes()].concat()
 }
 
 /// A data key of the service's own, sealed under its system key.

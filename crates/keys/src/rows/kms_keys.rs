@@ -286,6 +286,8 @@ pub(crate) fn tag_key(key: KeyId, tag: &str) -> Vec<u8> {
 pub(crate) enum DueAct {
     Rotate,
     Destroy,
+    /// To sign the certificate of a destruction. This one follows from the row of the certificate.
+    Certify,
 }
 
 /// What is to be done with a key at a date: the key of a row in [`DUE`](super::DUE), which has no
@@ -312,6 +314,7 @@ impl Due {
         let act = match self.act {
             DueAct::Rotate => 1,
             DueAct::Destroy => 2,
+            DueAct::Certify => 3,
         };
         let mut bytes = Self::date_bytes(self.date);
         bytes.push(act);
@@ -332,6 +335,7 @@ impl Due {
             act: match act {
                 1 => DueAct::Rotate,
                 2 => DueAct::Destroy,
+                3 => DueAct::Certify,
                 _ => return None,
             },
             key: KeyId::from_bytes(key.try_into().ok()?),

@@ -2,20 +2,26 @@
 
 mod access;
 mod data_keys;
+mod ends;
 mod kms_keys;
+mod rewraps;
 #[cfg(test)]
 mod tests;
+mod uses;
 
-use strongroom_meta::{Batch, Expected, MetaStore, Revision, Table};
+use strongroom_meta::{Batch, Expected, MetaStore, Revision, Scan, ScannedRow, Table};
 
 use crate::error::KeyError;
 
 pub(crate) use access::{GrantCountRow, GrantRow, PolicyRow};
-pub(crate) use data_keys::{BucketKeyRow, ServiceKeyRow};
+pub(crate) use data_keys::{BucketKeyRow, MovedBucketKeyRow, ServiceKeyRow, moved_key};
+pub(crate) use ends::{CertificateRow, DeletionRow};
 pub(crate) use kms_keys::{
     AliasRow, Due, DueAct, KeyRow, KeyVersionRow, Material, Origin, TagRow, tag_key, version_key,
     version_mac_message,
 };
+pub(crate) use rewraps::CompromisedRow;
+pub(crate) use uses::LastUseRow;
 
 /// KMS keys, by key id.
 pub(crate) const KEYS: Table = Table::new("kms_keys");
@@ -39,10 +45,22 @@ pub(crate) const RETIRABLE_GRANTS: Table = Table::new("kms_retirable_grants");
 pub(crate) const GRANT_COUNTS: Table = Table::new("kms_grant_counts");
 /// What is to be done with a KMS key at a date, by date.
 pub(crate) const DUE: Table = Table::new("kms_due");
+/// Who said that a KMS key is to be deleted, by key id.
+pub(crate) const DELETIONS: Table = Table::new("kms_deletions");
+/// What is certified of destroyed KMS keys, by key id.
+pub(crate) const CERTIFICATES: Table = Table::new("kms_certificates");
+/// Compromised versions of KMS keys, by key id and version.
+pub(crate) const COMPROMISED: Table = Table::new("kms_compromised");
+/// Re-wraps of what is under a version of a KMS key, by key id and version.
+pub(crate) const REWRAPS: Table = Table::new("kms_rewraps");
+/// The last uses of the versions of KMS keys, by key id and version.
+pub(crate) const LAST_USES: Table = Table::new("kms_last_uses");
 /// Bucket keys, by bucket key id.
 pub(crate) const BUCKET_KEYS: Table = Table::new("bucket_keys");
 /// The bucket keys of a KMS key, by key id, version and bucket key id.
 pub(crate) const BUCKET_KEYS_OF: Table = Table::new("bucket_keys_of");
+/// Bucket keys that were sealed anew, by key id of the KMS key and bucket key id.
+pub(crate) const BUCKET_KEYS_MOVED: Table = Table::new("bucket_keys_moved");
 /// The service's own data keys, by purpose.
 pub(crate) const SERVICE_KEYS: Table = Table::new("service_keys");
 
@@ -102,6 +120,29 @@ pub(crate) fn decoded<R: RowFormat>(table: Table, bytes: &[u8]) -> Result<R, Key
         table: table.name(),
         what: "it is not a row of a version this program knows",
     })
+}
+
+/// How many rows [`scan_all`] reads at a time.
+const ROWS_AT_ONCE: usize = 10_000;
+
+/// All rows whose keys begin with `prefix`: for tables that are known to have few such.
+pub(crate) async fn scan_all(
+    meta: &dyn MetaStore,
+    table: Table,
+    prefix: &[u8],
+) -> Result<Vec<ScannedRow>, KeyError> {
+    let mut all = Vec::new();
+    let mut start = prefix.to_vec();
+    loop {
+        let scan = Scan::within(prefix, start, ROWS_AT_ONCE);
+        let found = meta.scan(table, scan).await?;
+        let is_last = found.len() < ROWS_AT_ONCE;
+        all.extend(found);
+        match all.last() {
+            Some(last) if !is_last => start = [&last.key[..], &[0]].concat(),
+            _ => return Ok(all),
+        }
+    }
 }
 
 /// Puts a new row, unless there is one.

@@ -1,5 +1,6 @@
 //! The rows of the page, decoded and encoded.
 
+use strongroom_audit::LeafIndex;
 use strongroom_environment::Timestamp;
 use strongroom_pkcs11::{KeyLabel, WrappedKey};
 
@@ -7,8 +8,10 @@ use super::*;
 use crate::arn::{KeyId, KeyVersion};
 use crate::context::EncryptionContext;
 use crate::kms::{
-    CiphertextBlob, GrantConstraint, GrantOperation, KeyManager, KeyState, RotationSchedule,
+    CiphertextBlob, GrantConstraint, GrantOperation, KeyManager, KeyOperation, KeyState, LastUse,
+    RewrapLevel, RewrapProgress, RewrapState, RotationSchedule,
 };
+use crate::names::BucketKeyId;
 
 /// The bytes called `name` in the `number`th example of a table on the format's page.
 fn example(table: Table, number: usize, name: &str) -> Vec<u8> {
@@ -18,6 +21,11 @@ fn example(table: Table, number: usize, name: &str) -> Vec<u8> {
 /// The bytes called `name` in the `number`th example under a heading of the format's page.
 fn example_under(heading: &str, number: usize, name: &str) -> Vec<u8> {
     let page = include_str!("../../../../docs/format/keys.md");
+    example_on(page, heading, number, name)
+}
+
+/// The same, of another page.
+fn example_on(page: &str, heading: &str, number: usize, name: &str) -> Vec<u8> {
     let (_, section) = page
         .split_once(&format!("### {heading}\n"))
         .expect("the heading is on the page");
@@ -141,6 +149,16 @@ fn the_documented_rows_decode() {
         blob: CiphertextBlob::from_bytes(&bucket_key_value[19..]).expect("a ciphertext"),
     };
     assert_documented(BUCKET_KEYS, 0, &row);
+    let row = MovedBucketKeyRow {
+        made_under: version,
+        now_under: KeyVersion(3),
+    };
+    assert_documented(BUCKET_KEYS_MOVED, 0, &row);
+    let bucket_key = BucketKeyId(*example(BUCKET_KEYS, 0, "key").first_chunk().expect("16"));
+    assert_eq!(
+        moved_key(id, bucket_key),
+        example(BUCKET_KEYS_MOVED, 0, "key")
+    );
     for number in 0..2 {
         let value = example(SERVICE_KEYS, number, "value");
         let row = ServiceKeyRow {
@@ -182,6 +200,70 @@ fn the_documented_rows_of_a_destroyed_key_decode() {
 }
 
 #[test]
+fn the_documented_rows_of_a_compromise_decode() {
+    let row = CompromisedRow {
+        marked: Timestamp::from_seconds(1_800_000_000),
+        principal: "SrA".into(),
+        reason: "it was".into(),
+    };
+    assert_documented(COMPROMISED, 0, &row);
+    let row = RewrapProgress {
+        level: RewrapLevel::DataKeys,
+        state: RewrapState::Done {
+            finished: Timestamp::from_seconds(1_800_000_007),
+        },
+        asked: Timestamp::from_seconds(1_800_000_000),
+        principal: "SrA".into(),
+        versions_expected: 3,
+        versions: 3,
+        bucket_keys: 0,
+        uploads: 0,
+        left: 0,
+        busy_micros: 5_000,
+        error: String::new(),
+        cursor: Vec::new(),
+    };
+    assert_documented(REWRAPS, 0, &row);
+    assert_eq!(row.versions_per_second(), Some(600));
+    let row = LastUseRow(LastUse {
+        at: Timestamp::from_seconds(1_800_000_000),
+        operation: KeyOperation::GenerateDataKey,
+        request_id: "f4".into(),
+    });
+    assert_documented(LAST_USES, 0, &row);
+}
+
+#[test]
+fn the_documented_rows_of_the_end_of_a_key_decode() {
+    let page = include_str!("../../../../docs/format/destruction-certificate.md");
+    let on_page = |table: Table, number: usize| {
+        example_on(page, &format!("Table `{table}`"), number, "value")
+    };
+    let row = DeletionRow {
+        scheduled: Timestamp::from_seconds(1_800_000_000),
+        entry: LeafIndex(7),
+        principal: "administrator".into(),
+    };
+    assert_is(&on_page(DELETIONS, 0), &row);
+    let row = CertificateRow::Unsigned {
+        entry: LeafIndex(9),
+        text: "{}".into(),
+    };
+    assert_is(&on_page(CERTIFICATES, 0), &row);
+    let row = CertificateRow::Signed {
+        note: "n".into(),
+        entry: "{}".into(),
+        proof: "p".into(),
+    };
+    assert_is(&on_page(CERTIFICATES, 1), &row);
+    for kind in [0, 3] {
+        let mut value = on_page(CERTIFICATES, 1);
+        value[1] = kind;
+        assert!(CertificateRow::decode(&value).is_none());
+    }
+}
+
+#[test]
 fn what_the_page_does_not_name_is_refused() {
     let value = example(KEYS, 0, "value");
     let pending = KeyRow {
@@ -212,7 +294,7 @@ fn what_the_page_does_not_name_is_refused() {
     for len_bytes in 0..due.len() {
         assert!(Due::from_bytes(&due[..len_bytes]).is_none());
     }
-    for act in [0, 3] {
+    for act in [0, 4] {
         let mut due = due.clone();
         due[8] = act;
         assert!(Due::from_bytes(&due).is_none());

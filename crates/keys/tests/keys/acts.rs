@@ -5,8 +5,8 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use strongroom_keys::{
     AccessKeyId, AliasName, EncryptionContext, GrantId, GrantOperation, GrantReference,
-    KeyDescription, KeyEnvelope, KeyError, KeyReference, Kms, NewGrant, NewPolicy, ObjectName,
-    Protection, Role,
+    KeyDescription, KeyEnvelope, KeyError, KeyReference, KeyVersion, Kms, NewGrant, NewPolicy,
+    ObjectName, Protection, Role,
 };
 use strongroom_seal::DataKey;
 
@@ -200,6 +200,10 @@ pub(crate) enum Act {
     EncryptUnderGrant,
     LookInVain,
     DestroyKey,
+    CompromiseKeyVersion,
+    CompromiseSystemKey,
+    RewrapKeyVersions,
+    RewrapCurrentVersion,
     EnableKey,
     DisableKey,
     DisableServiceKey,
@@ -217,7 +221,7 @@ pub(crate) enum Act {
 }
 
 /// Every act, what its last entry says was done, and why not.
-pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 60] = {
+pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 64] = {
     use Act::*;
     const ADMINISTRATION: &str = "key-administration";
     const MISMATCH: Option<&str> = Some("customer-key-mismatch");
@@ -314,6 +318,30 @@ pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 60] = {
         (EncryptUnderGrant, "key-use", "encrypt", None),
         (LookInVain, ADMINISTRATION, "look", Some("access-denied")),
         (DestroyKey, ADMINISTRATION, "destroy-key", None),
+        (
+            CompromiseKeyVersion,
+            ADMINISTRATION,
+            "compromise-key-version",
+            None,
+        ),
+        (
+            CompromiseSystemKey,
+            ADMINISTRATION,
+            "compromise-key-version",
+            Some("managed-by-service"),
+        ),
+        (
+            RewrapKeyVersions,
+            ADMINISTRATION,
+            "rewrap-key-version",
+            None,
+        ),
+        (
+            RewrapCurrentVersion,
+            ADMINISTRATION,
+            "rewrap-key-version",
+            Some("invalid-request"),
+        ),
         (EnableKey, "key-administration", "enable-key", None),
         (DisableKey, "key-administration", "disable-key", None),
         (
@@ -526,6 +554,23 @@ impl Act {
             Self::DestroyKey => {
                 stage.world.clock.pass(Duration::from_secs(7 * 86_400));
                 kms.run_due(who).await.map(|_| Vec::new())
+            }
+            Self::CompromiseKeyVersion => {
+                let done = kms.compromise_version(key, None, "it was seen", who).await;
+                done.map(|_| Vec::new())
+            }
+            Self::CompromiseSystemKey => {
+                let system = "alias/strongroom/system".parse().expect("an alias");
+                let done = kms.compromise_version(&system, None, "", who).await;
+                done.map(|_| Vec::new())
+            }
+            Self::RewrapKeyVersions => {
+                let asked = kms.rewrap_versions(key, None, who).await;
+                asked.map(|_| Vec::new())
+            }
+            Self::RewrapCurrentVersion => {
+                let asked = kms.rewrap_versions(key, Some(KeyVersion(1)), who).await;
+                asked.map(|_| Vec::new())
             }
             Self::EnableKey => {
                 let change = kms.enable_key(&stage.disabled.id.into(), who).await;

@@ -13,13 +13,21 @@ const FAULTS: [LogFault; 3] = [
     LogFault::StoppedAfterWriting,
 ];
 
+/// The entries since the first `skipped`, but for those of a certificate: it follows from a
+/// destruction that is done, and is made up for where it fails.
+fn entries_of_act(stage: &Stage, skipped: usize) -> Vec<serde_json::Value> {
+    let mut entries = stage.world.entries_since(skipped);
+    entries.retain(|entry| entry["use"] != "certify-destruction");
+    entries
+}
+
 #[tokio::test]
 async fn every_use_and_every_change_is_on_the_log_with_its_outcome() {
     for (act, event, named, reason) in ACTS {
         let stage = Stage::new().await;
         let before = stage.world.entry_count();
         let result = act.run(&stage).await;
-        let entries = stage.world.entries_since(before);
+        let entries = entries_of_act(&stage, before);
         let entry = entries
             .last()
             .unwrap_or_else(|| panic!("{act:?}: no entry"));
@@ -53,7 +61,7 @@ async fn when_the_log_fails_nothing_comes_out_and_nothing_is_changed() {
         let stage = Stage::new().await;
         let before = stage.world.entry_count();
         let _ = act.run(&stage).await;
-        let entries = (stage.world.entry_count() - before) as u64;
+        let entries = entries_of_act(&stage, before).len() as u64;
         for fault in FAULTS {
             for entries_before in 0..entries {
                 let stage = Stage::new().await;

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use strongroom_audit::LogFault;
+use strongroom_audit::{LogFault, MemoryLog};
 use strongroom_environment::Clock as _;
 use strongroom_keys::{
-    AliasName, ChainLink, EncryptionContext, KeyDescription, KeyEnvelope, KeyError, KeyService,
-    KeyState, LedgerKey, ObjectName, ProtectedVersion, VersionState,
+    AliasName, Caller, Certificate, CertificateError, CertificateState, ChainLink,
+    EncryptionContext, KeyDescription, KeyEnvelope, KeyError, KeyService, KeyState, LedgerKey,
+    ObjectName, ProtectedVersion, VersionState, verify_certificate,
 };
 use strongroom_meta::{Batch, CommitFault, ReadFault, Table};
 
-use crate::world::{World, by_kms_key, caller, object, tags};
+use crate::world::{World, by_kms_key, caller, object, tags, weight};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -58,7 +59,7 @@ impl Doomed {
             world
                 .service
                 .objects
-                .record(&mut batch, &envelope, &version);
+                .record(&mut batch, &envelope, &version, weight(1, "GLACIER"));
             world.commit(batch).await;
             envelopes.push(envelope);
             kms.rotate_key(reference, who).await.expect("rotated");
@@ -110,8 +111,24 @@ impl Doomed {
             assert_eq!(is_gone, is_destroyed);
         }
         let due = self.world.rows_of(Table::new("kms_due")).await;
-        assert_eq!(due.len(), if is_destroyed { 2 } else { 3 });
+        // But for a certificate that is not signed yet.
+        let due = due.iter().filter(|row| row.key[8] != 3).count();
+        assert_eq!(due, if is_destroyed { 2 } else { 3 });
         is_destroyed
+    }
+}
+
+impl Doomed {
+    /// The certificate of the destruction, which is signed and holds.
+    async fn certificate(&self, service: &KeyService) -> Certificate {
+        let state = service.kms.certificate(&self.key.id.into()).await;
+        let CertificateState::Signed(certificate) = state.expect("a state") else {
+            panic!("it is not signed");
+        };
+        let verified = verify_certificate(&certificate, &MemoryLog::verifier_key());
+        let statement = verified.expect("it holds").statement;
+        assert_eq!(statement["key"]["arn"], self.key.arn.as_str());
+        certificate
     }
 }
 
@@ -131,12 +148,16 @@ async fn a_key_is_destroyed_when_its_date_has_come_and_not_before() {
     let report = kms.run_due(who).await.expect("a run");
     assert_eq!(report.destroyed, std::slice::from_ref(&doomed.key.arn));
     let entries = doomed.world.entries_since(before);
-    let [entry] = entries.as_slice() else {
+    let [entry, certified] = entries.as_slice() else {
         panic!("{entries:#?}");
     };
     assert_eq!(entry["use"], "destroy-key");
     assert_eq!(entry["key"]["arn"], doomed.key.arn.as_str());
-    assert_eq!(entry["detail"]["versions"], 3);
+    let expected = serde_json::json!({ "versions": 3, "object_versions": 2, "size_bytes": 2 });
+    assert_eq!(entry["detail"], expected);
+    assert_eq!(certified["use"], "certify-destruction");
+    assert_eq!(certified["key"]["arn"], doomed.key.arn.as_str());
+    assert_eq!(certified["detail"]["entry"], before);
     assert!(doomed.is_destroyed(&doomed.world.service).await);
     let again = kms.run_due(who).await.expect("a run");
     assert!(again.destroyed.is_empty());
@@ -238,8 +259,12 @@ async fn whatever_cuts_a_destruction_short_the_next_run_goes_on_from_there() {
         .run_due(&caller())
         .await
         .expect("a run");
-    assert_eq!(whole.world.meta.commits() - commits, 1, "one commit point");
-    assert_eq!(whole.world.entry_count() - entries, 1);
+    assert_eq!(
+        whole.world.meta.commits() - commits,
+        2,
+        "one commit point, and the certificate"
+    );
+    assert_eq!(whole.world.entry_count() - entries, 2);
     let reads = whole.world.meta.reads() - reads;
 
     let mut cuts: Vec<(String, Cut)> = Vec::new();
@@ -290,6 +315,128 @@ async fn whatever_cuts_a_destruction_short_the_next_run_goes_on_from_there() {
         let report = service.kms.run_due(&caller()).await.expect("a run");
         assert_eq!(report.destroyed.is_empty(), is_destroyed, "{what}");
         assert!(doomed.is_destroyed(&service).await, "{what}");
+        doomed.certificate(&service).await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_says_what_was_destroyed_and_who_asked_for_it() {
+    let doomed = Doomed::new().await;
+    let (service, id) = (&doomed.world.service, doomed.key.id.into());
+    let state = service.kms.certificate(&id).await.expect("a state");
+    assert_eq!(state, CertificateState::None);
+    let scheduled = doomed.world.entry_count() - 1;
+    let wrapped: Vec<String> = doomed
+        .world
+        .rows_of(Table::new("kms_key_versions"))
+        .await
+        .iter()
+        .filter(|row| row.key.starts_with(doomed.key.id.as_bytes()))
+        .map(|row| {
+            let wrapped = &row.row.value[row.row.value.len() - 72..][..40];
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, wrapped);
+            data_encoding::HEXLOWER.encode(digest.as_ref())
+        })
+        .collect();
+    doomed.world.clock.pass(7 * DAY);
+    let entry = doomed.world.entry_count();
+    service
+        .kms
+        .run_due(&Caller::daemon("run"))
+        .await
+        .expect("a run");
+
+    let certificate = doomed.certificate(service).await;
+    let key = MemoryLog::verifier_key();
+    let verified = verify_certificate(&certificate, &key).expect("it holds");
+    let said = &verified.statement;
+    assert_eq!(said["key"]["arn"], doomed.key.arn.as_str());
+    assert_eq!(said["key"]["description"], "a key for tests");
+    let digests: Vec<_> = said["versions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|version| version["wrapped_sha256"].as_str().expect("a text"))
+        .collect();
+    assert_eq!(digests, wrapped);
+    assert_eq!(said["versions"][1]["made"], "on-demand");
+    assert_eq!(said["versions_left_out"], 0);
+    assert_eq!(said["scheduled"]["by"], "SRAKTEST");
+    assert_eq!(said["scheduled"]["entry"], scheduled);
+    assert_eq!(said["due"], said["destroyed"]);
+    assert_eq!(said["destroyed_by"], "strongroom");
+    assert_eq!(said["entry"], entry);
+    assert_eq!(said["lost"]["object_versions"], 2);
+    assert_eq!(said["lost"]["groups"][0]["bucket"], "bucket");
+    assert_eq!(said["lost"]["groups"][0]["storage_class"], "GLACIER");
+
+    // Nothing else is taken for it.
+    let other = Doomed::new().await;
+    other.world.clock.pass(7 * DAY);
+    let run = other.world.service.kms.run_due(&caller()).await;
+    run.expect("a run");
+    let other = other.certificate(&other.world.service).await;
+    let swapped = |note: &Certificate, entry: &Certificate, proof: &Certificate| Certificate {
+        note: note.note.clone(),
+        entry: entry.entry.clone(),
+        proof: proof.proof.clone(),
+    };
+    let mut forged = vec![
+        swapped(&certificate, &other, &other),
+        swapped(&certificate, &certificate, &other),
+        swapped(&certificate, &other, &certificate),
+    ];
+    let mut changed = certificate.clone();
+    changed.note = changed.note.replace("SRAKTEST", "SRAKELSE");
+    forged.push(changed);
+    let (_, checkpoint) = certificate.proof.split_once("\n\n").expect("a checkpoint");
+    let mut not_one = certificate.clone();
+    not_one.note = checkpoint.to_owned();
+    forged.push(not_one);
+    for forged in forged {
+        assert!(verify_certificate(&forged, &key).is_err(), "{forged:#?}");
+    }
+    let (name, _) = key.split_once('+').expect("a name");
+    let error = verify_certificate(&certificate, name);
+    assert!(matches!(error, Err(CertificateError::Key(_))));
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_signed_is_signed_later() {
+    let doomed = Doomed::new().await;
+    let kms = &doomed.world.service.kms;
+    doomed.world.clock.pass(7 * DAY);
+    // The entry of the destruction is written, and nothing after it.
+    doomed.world.log.fail_after(1, LogFault::Full);
+    let report = kms.run_due(&caller()).await.expect("a run");
+    assert_eq!(report.destroyed.len(), 1);
+    let id = doomed.key.id.into();
+    let state = kms.certificate(&id).await.expect("a state");
+    assert_eq!(state, CertificateState::Pending);
+    let report = kms.run_due(&caller()).await.expect("a run");
+    assert_eq!(report.failed.len(), 1, "{report:?}");
+    doomed.world.log.recover();
+    let service = doomed.world.restarted().await.expect("it starts");
+    service.kms.run_due(&caller()).await.expect("a run");
+    doomed.certificate(&service).await;
+}
+
+#[test]
+fn the_documented_certificate_holds() {
+    let page = include_str!("../../../../docs/format/destruction-certificate.md");
+    let (_, block) = page.split_once("```json certificate\n").expect("a block");
+    let (block, _) = block.split_once("```").expect("it ends");
+    let certificate: Certificate = serde_json::from_str(block).expect("a certificate");
+    let verified = verify_certificate(&certificate, &MemoryLog::verifier_key());
+    let verified = verified.expect("it holds");
+    assert_eq!(verified.statement["scheduled"]["by"], "SRAKTEST");
+    for (at, byte) in certificate.note.bytes().enumerate() {
+        if byte.is_ascii_lowercase() {
+            let mut changed = certificate.clone();
+            changed.note.replace_range(at..=at, "#");
+            let held = verify_certificate(&changed, &MemoryLog::verifier_key());
+            assert!(held.is_err(), "byte {at}");
+        }
     }
 }
 

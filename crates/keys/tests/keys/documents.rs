@@ -18,7 +18,7 @@ use crate::page::{
     Example, Installation, PAGE, by_kms_key, customer_key, customers, direct, key, name,
     through_bucket_key,
 };
-use crate::world::{caller, context};
+use crate::world::{caller, context, weight};
 
 #[tokio::test]
 async fn the_installation_of_the_page_opens() {
@@ -271,7 +271,7 @@ async fn the_installation_of_the_page_is_what_is_written() {
                 sequence: 7,
             };
             let mut batch = Batch::new();
-            keys.record(&mut batch, &envelope, &version);
+            keys.record(&mut batch, &envelope, &version, weight(4_096, "STANDARD"));
             ground.commit(batch).await;
         }
     }

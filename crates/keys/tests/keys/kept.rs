@@ -7,7 +7,9 @@ use strongroom_keys::{
 };
 use strongroom_meta::Batch;
 
-use crate::world::{World, by_customer_key, by_kms_key, caller, context, customer_key, object};
+use crate::world::{
+    World, by_customer_key, by_kms_key, caller, context, customer_key, object, weight,
+};
 
 /// Everything a service was given to keep, and what it gave for it.
 pub(crate) struct Kept {
@@ -41,7 +43,9 @@ pub(crate) async fn keep(world: &World) -> Kept {
             object: name.clone(),
             sequence: 1,
         };
-        service.objects.record(&mut batch, &envelope, &version);
+        service
+            .objects
+            .record(&mut batch, &envelope, &version, weight(1, "STANDARD"));
         world.commit(batch).await;
         objects.push((name, envelope, data_key.expose().to_vec()));
     }

@@ -8,7 +8,7 @@ use strongroom_keys::{
 };
 use strongroom_meta::{Batch, Table};
 
-use crate::world::{World, by_customer_key, by_kms_key, caller, customer_key, object};
+use crate::world::{World, by_customer_key, by_kms_key, caller, customer_key, object, weight};
 
 const LEDGER: Table = Table::new("ledger");
 const ROOT: &str = "strongroom-root-kek-1";
@@ -28,7 +28,7 @@ async fn version(
         sequence,
     };
     let mut batch = Batch::new();
-    keys.record(&mut batch, &envelope, &version);
+    keys.record(&mut batch, &envelope, &version, weight(1, "STANDARD"));
     world.commit(batch).await;
     (envelope, version)
 }
@@ -231,7 +231,7 @@ async fn a_rewrap_moves_a_version_and_a_deletion_ends_it() {
     let new = rewrapped.expect("it is wrapped anew");
     let mut batch = Batch::new();
     keys.forget(&mut batch, &old, &version);
-    keys.record(&mut batch, &new, &version);
+    keys.record(&mut batch, &new, &version, weight(1, "STANDARD"));
     world.commit(batch).await;
     assert!(versions_of(&world, under_kms, 10).await.is_empty());
     let found = versions_of(&world, under_customer, 10).await;

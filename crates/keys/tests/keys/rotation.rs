@@ -130,7 +130,10 @@ async fn the_state_of_a_version_follows_from_its_key() {
     let date = world.clock.now();
     assert_eq!(
         states_of(kms, key).await,
-        [VersionState::Destroyed { date }; 2]
+        [VersionState::Destroyed {
+            date,
+            was_compromised: false
+        }; 2]
     );
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use strongroom_audit::{FaultyLog, MemoryLog};
 use strongroom_environment::{Clock, Monotonic, SimulatedClock, SystemEntropy, Timestamp};
 use strongroom_keys::{
-    BindingId, Caller, CustomerKey, EncryptionContext, GrantOperation, KeyDescription, KeyError,
-    KeyLimits, KeyReference, KeyService, KeysConfig, NewGrant, ObjectName, Protection, Role,
-    Standing, Tags, ensure_token_keys,
+    BindingId, Caller, ClassCode, CustomerKey, EncryptionContext, GrantOperation, KeyDescription,
+    KeyError, KeyLimits, KeyReference, KeyService, KeysConfig, NewGrant, ObjectName, Protection,
+    Role, Standing, Tags, Weight, ensure_token_keys,
 };
 use strongroom_meta::{Batch, Faulty, MemoryStore, MetaStore, Scan, ScannedRow, Table};
 use strongroom_pkcs11::{MemoryToken, Token, TokenFunction};
@@ -55,7 +55,7 @@ impl Clock for StillClock {
 }
 
 /// Every table of the key service.
-pub(crate) const TABLES: [Table; 16] = [
+pub(crate) const TABLES: [Table; 17] = [
     Table::new("kms_keys"),
     Table::new("kms_key_versions"),
     Table::new("kms_aliases"),
@@ -69,6 +69,7 @@ pub(crate) const TABLES: [Table; 16] = [
     Table::new("kms_due"),
     Table::new("bucket_keys"),
     Table::new("bucket_keys_of"),
+    Table::new("bucket_keys_moved"),
     Table::new("service_keys"),
     Table::new("users"),
     Table::new("ledger"),
@@ -283,6 +284,13 @@ pub(crate) fn object(bucket: &str, key: &str) -> ObjectName {
         bucket: bucket.into(),
         key: key.into(),
         binding: BindingId::random(&SystemEntropy),
+    }
+}
+
+pub(crate) fn weight(size_bytes: u64, class: &str) -> Weight {
+    Weight {
+        size_bytes,
+        class: ClassCode::of(class).expect("a class"),
     }
 }
 

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadableDatabase, StorageError, TableDefinition, TableError};
 use tokio::sync::oneshot;
 
-use crate::store::{Batch, CommitError, MetaStore, ReadError, Row, Scan, ScannedRow, Table};
+use crate::store::{Batch, CommitError, MetaStore, ReadError, Row, Scan, ScannedRow, Seer, Table};
 pub use file::OpenError;
 use room::Room;
 use writer::{Request, Writer};
@@ -153,6 +153,25 @@ impl MetaStore for RedbStore {
             })
     }
 
+    async fn visit(&self, table: Table, scan: Scan, mut see: Seer) -> Result<(), ReadError> {
+        if scan.is_empty() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            walk(&shared, table, &scan, |key, stored| {
+                let value = row::value(table, key, stored);
+                Ok(see(key, value.map_err(|error| corrupt(table, &error))?))
+            })
+        })
+        .await
+        .unwrap_or_else(|error| {
+            Err(ReadError::Unavailable {
+                reason: error.to_string(),
+            })
+        })
+    }
+
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         batch.check_limits()?;
         let unavailable = || CommitError::Unavailable {
@@ -229,6 +248,24 @@ fn guarded<T>(
 }
 
 fn read_range(shared: &Shared, table: Table, scan: &Scan) -> Result<Vec<ScannedRow>, ReadError> {
+    let mut found = Vec::new();
+    walk(shared, table, scan, |key, stored| {
+        found.push(ScannedRow {
+            key: Bytes::copy_from_slice(key),
+            row: decode(table, key, stored)?,
+        });
+        Ok(true)
+    })?;
+    Ok(found)
+}
+
+/// Shows what is stored in a range, until `see` says that it is enough.
+fn walk(
+    shared: &Shared,
+    table: Table,
+    scan: &Scan,
+    mut see: impl FnMut(&[u8], &[u8]) -> Result<bool, ReadError>,
+) -> Result<(), ReadError> {
     guarded(shared, table, |rows| {
         let start = Bound::Included(scan.start.as_slice());
         let end = scan
@@ -238,8 +275,7 @@ fn read_range(shared: &Shared, table: Table, scan: &Scan) -> Result<Vec<ScannedR
         let mut range = rows
             .range::<&[u8]>((start, end))
             .map_err(|error| failed_read(table, error))?;
-        let mut found = Vec::new();
-        while found.len() < scan.limit {
+        for _ in 0..scan.limit {
             let next = if scan.reverse {
                 range.next_back()
             } else {
@@ -247,21 +283,24 @@ fn read_range(shared: &Shared, table: Table, scan: &Scan) -> Result<Vec<ScannedR
             };
             let Some(entry) = next else { break };
             let (key, stored) = entry.map_err(|error| failed_read(table, error))?;
-            found.push(ScannedRow {
-                key: Bytes::copy_from_slice(key.value()),
-                row: decode(table, key.value(), stored.value())?,
-            });
+            if !see(key.value(), stored.value())? {
+                break;
+            }
         }
-        Ok(found)
+        Ok(())
     })
-    .map(Option::unwrap_or_default)
+    .map(|_| ())
 }
 
 fn decode(table: Table, key: &[u8], stored: &[u8]) -> Result<Row, ReadError> {
-    row::decode(table, key, stored).map_err(|error| ReadError::Corrupt {
+    row::decode(table, key, stored).map_err(|error| corrupt(table, &error))
+}
+
+fn corrupt(table: Table, error: &row::RowError) -> ReadError {
+    ReadError::Corrupt {
         table,
         reason: error.to_string(),
-    })
+    }
 }
 
 fn failed_read(table: Table, error: StorageError) -> ReadError {

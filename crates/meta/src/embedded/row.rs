@@ -36,14 +36,28 @@ pub(super) fn encode(
 
 /// The row in `stored`, if it was written under this table and key.
 pub(super) fn decode(table: Table, key: &[u8], stored: &[u8]) -> Result<Row, RowError> {
-    let (revision, sum, value) = split(stored)?;
-    if checksum(table, key, revision, value) != sum {
-        return Err(RowError::Checksum);
-    }
+    let (revision, value) = checked(table, key, stored)?;
     Ok(Row {
         value: Bytes::copy_from_slice(value),
         revision,
     })
+}
+
+/// The value of the row in `stored`, where it lies.
+pub(super) fn value<'s>(table: Table, key: &[u8], stored: &'s [u8]) -> Result<&'s [u8], RowError> {
+    checked(table, key, stored).map(|(_, value)| value)
+}
+
+fn checked<'s>(
+    table: Table,
+    key: &[u8],
+    stored: &'s [u8],
+) -> Result<(Revision, &'s [u8]), RowError> {
+    let (revision, sum, value) = split(stored)?;
+    if checksum(table, key, revision, value) != sum {
+        return Err(RowError::Checksum);
+    }
+    Ok((revision, value))
 }
 
 /// The revision in `stored`, without a look at the value.

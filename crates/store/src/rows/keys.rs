@@ -227,6 +227,13 @@ pub(crate) fn upload_of(bucket: &BucketName, row: &[u8]) -> Option<(ObjectKey, U
     Some((key, UploadId::from_bytes(rest.try_into().ok()?)))
 }
 
+/// Takes back [`upload`].
+pub(crate) fn upload_name(row: &[u8]) -> Option<(BucketName, ObjectKey, UploadId)> {
+    let (bucket, _) = take_bucket(row)?;
+    let (key, upload) = upload_of(&bucket, row)?;
+    Some((bucket, key, upload))
+}
+
 /// The row of a part of an upload.
 pub(crate) fn part(payload: PayloadId, number: PartNumber) -> Vec<u8> {
     let mut row = payload.0.to_vec();

@@ -10,15 +10,15 @@ use crate::store::Inner;
 use crate::{StoreError, VersionName};
 
 /// A version that is not a delete marker, and what it holds.
-struct Held {
+pub(crate) struct Held {
     history: History,
     found: Found,
-    content: Content,
+    pub(crate) content: Content,
 }
 
 impl Inner {
     /// A version by its name; `None` when it is gone or a delete marker.
-    async fn held(&self, name: &VersionName) -> Result<Option<Held>, StoreError> {
+    pub(crate) async fn held(&self, name: &VersionName) -> Result<Option<Held>, StoreError> {
         let Some((history, found)) = self.find_named(name).await? else {
             return Ok(None);
         };
@@ -32,7 +32,15 @@ impl Inner {
 
 impl Held {
     /// Writes the version with another content.
-    fn rewrite(&self, change: &mut crate::change::Change<'_>, name: &VersionName, after: Content) {
+    pub(crate) fn rewrite(
+        &self,
+        change: &mut crate::change::Change<'_>,
+        name: &VersionName,
+        after: Content,
+    ) {
+        if after.class != self.content.class {
+            change.record(name, &after);
+        }
         let row = crate::rows::VersionRow {
             content: Some(after),
             ..self.found.row.clone()

@@ -6,6 +6,7 @@ mod damage;
 mod listing;
 mod multipart;
 mod objects;
+mod rewrap;
 mod tiering;
 mod versions;
 mod world;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use strongroom_audit::{Log, verify, verify_tlog_proof};
+use strongroom_keys::{Certificate, verify_certificate};
 
 use super::output;
 use crate::data_dir;
@@ -57,6 +58,16 @@ pub(crate) enum AuditCommand {
         proof: PathBuf,
         /// The file with the entry, exactly as it stands on the log.
         entry: PathBuf,
+        /// The verifier key of the log, or a file with it.
+        #[arg(long)]
+        verifier_key: String,
+    },
+    /// Check the certificate of the destruction of a key, offline: its signature, and that the log
+    /// says the same.
+    CheckCertificate {
+        /// The file with the certificate, as `strongroom keys certificate KEY --output FILE` wrote
+        /// it.
+        certificate: PathBuf,
         /// The verifier key of the log, or a file with it.
         #[arg(long)]
         verifier_key: String,
@@ -154,6 +165,45 @@ pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Resu
                 &json!({ "index": proven.index.0 }),
                 &[format!("the entry is number {} of the log", proven.index)],
             )?;
+        }
+        AuditCommand::CheckCertificate {
+            certificate,
+            verifier_key,
+        } => {
+            let text = std::fs::read_to_string(&certificate)
+                .with_context(|| format!("cannot read {}", certificate.display()))?;
+            let read: Certificate = serde_json::from_str(&text)
+                .with_context(|| format!("{} is not a certificate", certificate.display()))
+                .advise(
+                    "give the file that `strongroom keys certificate KEY --output FILE` wrote",
+                )?;
+            let verified = verify_certificate(&read, text_or_file(&verifier_key).trim())
+                .context("the certificate does not hold")
+                .advise("fetch it again, and give the verifier key of the log")?;
+            let statement = &verified.statement;
+            let said = |at: &str| match statement.pointer(at) {
+                Some(Value::String(text)) => text.clone(),
+                other => other.unwrap_or(&Value::Null).to_string(),
+            };
+            let lines = [
+                format!(
+                    "{} was destroyed at {}",
+                    said("/key/arn"),
+                    said("/destroyed")
+                ),
+                format!(
+                    "with it {} object versions of {} bytes were lost",
+                    said("/lost/object_versions"),
+                    said("/lost/size_bytes")
+                ),
+                format!(
+                    "entry {} of the log says so, under a checkpoint over {} entries",
+                    said("/entry"),
+                    verified.log_size
+                ),
+            ];
+            let whole = json!({ "statement": statement, "log_size": verified.log_size });
+            output::lines(json_asked, &whole, &lines)?;
         }
     }
     Ok(())

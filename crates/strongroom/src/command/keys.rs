@@ -1,10 +1,14 @@
 //! `strongroom keys`.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{WithRemote, output};
-use crate::remote::path_segment;
+use crate::remote::{Remote, path_segment};
 
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
@@ -31,6 +35,35 @@ pub(crate) enum KeysCommand {
         /// Key id, ARN or alias.
         key: String,
     },
+    /// Mark a version of a key as compromised: it decrypts only, a new one takes its place, and
+    /// everything under it is re-wrapped in the background, archived objects too.
+    ///
+    /// Bucket keys that were ever sealed under it are in doubt with it, so the data key of every
+    /// object version is wrapped anew; no payload is read or written. `strongroom keys rewrap KEY
+    /// --status` shows how far it is. Ciphertexts that clients of the KMS protocol keep are theirs to
+    /// re-encrypt.
+    Compromise {
+        /// Key id, ARN or alias.
+        key: String,
+        /// Which version; the one that encrypts unless it is named.
+        #[arg(long)]
+        version: Option<u32>,
+        /// What happened: it goes on the audit log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Re-wrap what is under old versions of a key, in the background: bucket keys, and data keys
+    /// directly under them.
+    Rewrap {
+        /// Key id, ARN or alias.
+        key: String,
+        /// Which version; every one but that which encrypts unless it is named.
+        #[arg(long)]
+        version: Option<u32>,
+        /// Show how far the re-wraps are, and begin none.
+        #[arg(long, conflicts_with = "version")]
+        status: bool,
+    },
     /// List the versions of a key and what each may be used for.
     History {
         /// Key id, ARN or alias.
@@ -48,6 +81,27 @@ pub(crate) enum KeysCommand {
     /// Take back that a key is to be deleted. It is then disabled.
     CancelDeletion {
         /// Key id, ARN or alias.
+        key: String,
+    },
+    /// Fetch the certificate of the destruction of a key: what was destroyed and lost, signed in the
+    /// token by the key of the audit log.
+    ///
+    /// `strongroom audit check-certificate` checks it offline.
+    Certificate {
+        /// The id or ARN of the destroyed key: its aliases are gone.
+        key: String,
+        /// Write the certificate to this file too, as JSON with the log entry and its proof.
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
+    /// Count the object versions and bytes that would become unreadable without a key, by bucket and
+    /// storage class.
+    ///
+    /// Archived objects, all versions of the key and what is under bucket keys are counted. Nothing is
+    /// changed and no key is used. Ciphertexts that clients of the KMS protocol keep are not known
+    /// here; `strongroom keys history` says when a version was last used.
+    Impact {
+        /// A KMS key (id, ARN or alias), or the fingerprint of a customer key.
         key: String,
     },
     /// List the object versions that a key protects.
@@ -97,6 +151,46 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
         KeysCommand::CancelDeletion { key } => {
             change(&key, "cancel-deletion", json!({})).await?;
         }
+        KeysCommand::Compromise {
+            key,
+            version,
+            reason,
+        } => {
+            change(
+                &key,
+                "compromise",
+                with_version(version, json!({ "reason": reason })),
+            )
+            .await?
+        }
+        KeysCommand::Rewrap {
+            key,
+            version,
+            status,
+        } => {
+            let path = format!("/v1/keys/{}/rewrap", path_segment(&key));
+            if !status {
+                remote.post(&path, with_version(version, json!({}))).await?;
+            }
+            let found = remote.get(&format!("{path}s")).await?;
+            let rows = found["rewraps"].as_array().cloned().unwrap_or_default();
+            output::rows(
+                json_asked,
+                &found,
+                &rows,
+                &[
+                    ("KEY VERSION", "key_version"),
+                    ("LEVEL", "level"),
+                    ("STATE", "state"),
+                    ("VERSIONS", "versions"),
+                    ("OF", "versions_expected"),
+                    ("PER SECOND", "versions_per_second"),
+                    ("BUCKET KEYS", "bucket_keys"),
+                    ("LEFT", "left"),
+                    ("ERROR", "error"),
+                ],
+            )?;
+        }
         KeysCommand::History { key } => {
             let path = format!("/v1/keys/{}/versions", path_segment(&key));
             let versions = remote.all(&path, "versions").await?;
@@ -109,18 +203,28 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
                     ("STATE", "state"),
                     ("CREATED", "created"),
                     ("ROTATION", "rotation"),
+                    ("LAST USED", "last_used"),
+                    ("COMPROMISED", "compromised"),
                     ("DESTROYED", "destroyed"),
                 ],
             )?;
         }
-        KeysCommand::Versions { key } => {
-            // A fingerprint is 64 hexadecimal digits; no name of a KMS key looks like that.
-            let kind = if key.len() == 64 && key.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                "customer-keys"
+        KeysCommand::Certificate { key, output: file } => {
+            let path = format!("/v1/keys/{}/certificate", path_segment(&key));
+            let certificate = remote.get(&path).await?;
+            if let Some(file) = file {
+                std::fs::write(&file, format!("{certificate:#}\n"))
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            if json_asked {
+                output::line(format_args!("{certificate:#}"))?;
             } else {
-                "keys"
-            };
-            let path = format!("/v1/ledger/{kind}/{}/versions", path_segment(&key));
+                output::text(certificate["note"].as_str().unwrap_or_default())?;
+            }
+        }
+        KeysCommand::Impact { key } => impact(&remote, &key, json_asked).await?,
+        KeysCommand::Versions { key } => {
+            let path = format!("{}/versions", ledger_path(&key));
             let versions: Vec<Value> = remote.all(&path, "versions").await?;
             output::rows(
                 json_asked,
@@ -137,4 +241,90 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
         }
     }
     Ok(())
+}
+
+/// A request that names a version of a key, where one is named.
+fn with_version(version: Option<u32>, mut body: Value) -> Value {
+    if let Some(version) = version {
+        body["version"] = version.into();
+    }
+    body
+}
+
+/// Where the ledger tells of a key.
+fn ledger_path(key: &str) -> String {
+    // A fingerprint is 64 hexadecimal digits; no name of a KMS key looks like that.
+    let kind = if key.len() == 64 && key.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        "customer-keys"
+    } else {
+        "keys"
+    };
+    format!("/v1/ledger/{kind}/{}", path_segment(key))
+}
+
+/// Adds up the parts of a count, with progress.
+async fn impact(remote: &Remote, key: &str, json_asked: bool) -> anyhow::Result<()> {
+    type Group = (Option<u64>, String, String, String);
+    let path = format!("{}/impact", ledger_path(key));
+    let counting = output::progress("counting object versions");
+    let mut groups: BTreeMap<Group, (u64, u64)> = BTreeMap::new();
+    let (mut versions, mut size_bytes) = (0, 0);
+    let mut asked = path.clone();
+    let uploads = loop {
+        let part = remote.get(&asked).await?;
+        let number = |value: &Value, name: &str| value[name].as_u64().unwrap_or_default();
+        for group in part["groups"].as_array().into_iter().flatten() {
+            let text = |name: &str| group[name].as_str().unwrap_or_default().to_owned();
+            let place = (
+                group["key_version"].as_u64(),
+                text("bucket"),
+                text("storage_class"),
+                text("tier"),
+            );
+            let sum = groups.entry(place).or_default();
+            sum.0 += number(group, "versions");
+            sum.1 += number(group, "size_bytes");
+        }
+        versions += number(&part, "versions");
+        size_bytes += number(&part, "size_bytes");
+        counting.done(number(&part, "versions"));
+        match part["next"].as_str() {
+            Some(next) => asked = format!("{path}?cursor={}", path_segment(next)),
+            None => break part["uploads"].clone(),
+        }
+    };
+    drop(counting);
+    let mut rows: Vec<Value> = groups
+        .into_iter()
+        .map(|((key_version, bucket, storage_class, tier), sum)| {
+            json!({
+                "key_version": key_version,
+                "bucket": bucket,
+                "storage_class": storage_class,
+                "tier": tier,
+                "versions": sum.0,
+                "size_bytes": sum.1,
+            })
+        })
+        .collect();
+    let whole = json!({
+        "groups": rows,
+        "versions": versions,
+        "size_bytes": size_bytes,
+        "uploads": uploads,
+    });
+    rows.push(json!({ "bucket": "(all)", "versions": versions, "size_bytes": size_bytes }));
+    output::rows(
+        json_asked,
+        &whole,
+        &rows,
+        &[
+            ("KEY VERSION", "key_version"),
+            ("BUCKET", "bucket"),
+            ("CLASS", "storage_class"),
+            ("TIER", "tier"),
+            ("VERSIONS", "versions"),
+            ("BYTES", "size_bytes"),
+        ],
+    )
 }

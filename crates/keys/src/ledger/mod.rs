@@ -2,7 +2,11 @@
 //!
 //! One row per object version, under the key that protects it, written and deleted in the batch
 //! that writes and deletes the version. The row's key begins with the whole chain of keys, so that
-//! the versions of a KMS key, of one of its versions, and of a bucket key are each one range.
+//! the versions of a KMS key, of one of its versions, and of a bucket key are each one range. The
+//! version of the KMS key in it is the one that the data key, or the bucket key, was first sealed
+//! under: a bucket key that is sealed anew moves no row.
+
+pub(crate) mod impact;
 
 use data_encoding::BASE64URL_NOPAD;
 use strongroom_environment::Timestamp;
@@ -15,17 +19,20 @@ use crate::error::KeyError;
 use crate::kms::{Kms, Page};
 use crate::names::{BindingId, BucketKeyId, CustomerFingerprint, ObjectName, ProtectedVersion};
 use crate::objects::ObjectKeys;
-use crate::rows::{self, BUCKET_KEYS, BUCKET_KEYS_OF, BucketKeyRow};
+use crate::rows::{
+    self, BUCKET_KEYS, BUCKET_KEYS_MOVED, BUCKET_KEYS_OF, BucketKeyRow, MovedBucketKeyRow,
+};
+
+pub use impact::{ClassCode, ImpactGroup, ImpactPage, Tally, Weight};
 
 pub(crate) const LEDGER: Table = Table::new("ledger");
 
-const VERSION: u8 = 1;
 /// Rows under a KMS key.
 const UNDER_KMS_KEY: u8 = 1;
 /// Rows under a customer's key.
 pub(crate) const UNDER_CUSTOMER_KEY: u8 = 2;
 /// Stands where a bucket key would, for a data key that is directly under a KMS key.
-const NO_BUCKET_KEY: BucketKeyId = BucketKeyId([0; 16]);
+pub(crate) const NO_BUCKET_KEY: BucketKeyId = BucketKeyId([0; 16]);
 /// A key's zero bytes are followed by this, and its end by [`END`], so that keys keep their order.
 const ESCAPED: u8 = 0xFF;
 const END: [u8; 2] = [0x00, 0x01];
@@ -35,7 +42,8 @@ const END: [u8; 2] = [0x00, 0x01];
 pub enum LedgerKey {
     /// A KMS key, in all its versions.
     KmsKey(KeyId),
-    /// One version of a KMS key.
+    /// One version of a KMS key: data keys that were sealed under it, and those through bucket keys
+    /// that were made under it, also where these were sealed anew since.
     KeyVersion(KeyId, KeyVersion),
     /// A bucket key.
     BucketKey(BucketKeyId),
@@ -48,6 +56,8 @@ pub enum LedgerKey {
 pub struct LedgerEntry {
     /// The object version.
     pub version: ProtectedVersion,
+    /// Its length and class.
+    pub weight: Weight,
     /// The key that protects it.
     pub chain: Vec<ChainLink>,
 }
@@ -90,8 +100,16 @@ pub struct BucketKeyDescription {
 
 impl ObjectKeys {
     /// Writes, in the batch that writes the row of `version`, that `envelope` protects it.
-    pub fn record(&self, batch: &mut Batch, envelope: &KeyEnvelope, version: &ProtectedVersion) {
-        let value = Encoder::new(VERSION).u64(version.sequence).finish();
+    ///
+    /// Also when the weight of the version changes.
+    pub fn record(
+        &self,
+        batch: &mut Batch,
+        envelope: &KeyEnvelope,
+        version: &ProtectedVersion,
+        weight: Weight,
+    ) {
+        let value = impact::encode_value(version.sequence, weight);
         batch.put(LEDGER, row_key(envelope, &version.object), value);
     }
 
@@ -144,15 +162,7 @@ impl ObjectKeys {
             .await?;
         let mut items = Vec::with_capacity(found.len());
         for row in found {
-            let id = row
-                .key
-                .last_chunk()
-                .copied()
-                .map(BucketKeyId)
-                .ok_or(KeyError::Damaged {
-                    table: BUCKET_KEYS_OF.name(),
-                    what: "a row is not under a bucket key id",
-                })?;
+            let id = last_id(BUCKET_KEYS_OF, &row.key)?;
             let row = self.bucket_key_row(id).await?;
             items.push(BucketKeyDescription {
                 id,
@@ -179,10 +189,17 @@ impl ObjectKeys {
                 self.kms_chain(NO_BUCKET_KEY, blob.key(), blob.version()),
                 (blob.key(), blob.version()),
             ),
-            Wrapping::Bucket { lock, .. } => (
-                self.kms_chain(lock.bucket_key, lock.key, lock.version),
-                (lock.key, lock.version),
-            ),
+            Wrapping::Bucket { lock, .. } => {
+                // It may be sealed under a newer version by now than when the envelope was made.
+                let place = lock.bucket_key.as_bytes();
+                let row: Option<rows::Read<BucketKeyRow>> =
+                    rows::read(&*self.meta, BUCKET_KEYS, place).await?;
+                let version = row.map_or(lock.version, |read| read.row.blob.version());
+                (
+                    self.kms_chain(lock.bucket_key, lock.key, version),
+                    (lock.key, version),
+                )
+            }
         };
         let label = self.custody.root_of(kms_key.0, kms_key.1).await?;
         chain.push(ChainLink::TokenKey { label });
@@ -220,8 +237,12 @@ impl ObjectKeys {
             LedgerKey::KmsKey(key) => [&[UNDER_KMS_KEY], key.as_bytes().as_slice()].concat(),
             LedgerKey::KeyVersion(key, version) => kms_prefix(key, version),
             LedgerKey::BucketKey(id) => {
-                let row = self.bucket_key_row(id).await?;
-                let mut prefix = kms_prefix(row.blob.key(), row.blob.version());
+                let blob = self.bucket_key_row(id).await?.blob;
+                let place = rows::moved_key(blob.key(), id);
+                let moved: Option<rows::Read<MovedBucketKeyRow>> =
+                    rows::read(&*self.meta, BUCKET_KEYS_MOVED, &place).await?;
+                let made_under = moved.map_or(blob.version(), |moved| moved.row.made_under);
+                let mut prefix = kms_prefix(blob.key(), made_under);
                 prefix.extend_from_slice(id.as_bytes());
                 prefix
             }
@@ -238,30 +259,19 @@ impl ObjectKeys {
         limit: usize,
     ) -> Result<(Vec<strongroom_meta::ScannedRow>, Option<String>), KeyError> {
         let limit = limit.clamp(1, Kms::PAGE_MAX);
-        let start = match marker {
-            Some(marker) => BASE64URL_NOPAD
-                .decode(marker.as_bytes())
-                .ok()
-                .filter(|start| start.starts_with(prefix))
-                .ok_or(KeyError::InvalidReference {
-                    rule: "a marker is one that a page of the same list gave",
-                })?,
-            None => prefix.to_vec(),
-        };
+        let start = start_of(prefix, marker)?;
         let scan = Scan::within(prefix, start, limit + 1);
         let mut found = self.meta.scan(table, scan).await?;
         // One row more than asked for: its key is where the next page begins.
         let next = (found.len() > limit)
             .then(|| found.pop())
             .flatten()
-            .map(|first| BASE64URL_NOPAD.encode(&first.key));
+            .map(|first| marker_of(&first.key));
         Ok((found, next))
     }
 
     fn read_row(&self, key: &[u8], value: &[u8]) -> Option<LedgerEntry> {
-        let mut fields = Decoder::new(value, VERSION)?;
-        let sequence = fields.u64()?;
-        let sequence = fields.finish(sequence)?;
+        let (sequence, weight) = impact::decode_value(value)?;
         let (under, _) = key.split_first()?;
         let mut fields = Decoder::new(key, *under)?;
         let chain = match *under {
@@ -278,16 +288,54 @@ impl ObjectKeys {
         let object = read_object(fields.rest())?;
         Some(LedgerEntry {
             version: ProtectedVersion { object, sequence },
+            weight,
             chain,
         })
     }
 }
 
-fn kms_prefix(key: KeyId, version: KeyVersion) -> Vec<u8> {
+/// Where a page begins.
+fn start_of(prefix: &[u8], marker: Option<&str>) -> Result<Vec<u8>, KeyError> {
+    let Some(marker) = marker else {
+        return Ok(prefix.to_vec());
+    };
+    BASE64URL_NOPAD
+        .decode(marker.as_bytes())
+        .ok()
+        .filter(|start| start.starts_with(prefix))
+        .ok_or(KeyError::InvalidReference {
+            rule: "a marker is one that a page of the same list gave",
+        })
+}
+
+fn marker_of(start: &[u8]) -> String {
+    BASE64URL_NOPAD.encode(start)
+}
+
+/// The bucket key whose id ends the key of a row.
+pub(crate) fn last_id(table: Table, row_key: &[u8]) -> Result<BucketKeyId, KeyError> {
+    row_key
+        .last_chunk()
+        .copied()
+        .map(BucketKeyId)
+        .ok_or(KeyError::Damaged {
+            table: table.name(),
+            what: "a row is not under a bucket key id",
+        })
+}
+
+pub(crate) fn kms_prefix(key: KeyId, version: KeyVersion) -> Vec<u8> {
     Encoder::new(UNDER_KMS_KEY)
         .fixed(key.as_bytes())
         .u32(version.0)
         .finish()
+}
+
+/// The object version that a row under a KMS key is of.
+pub(crate) fn version_in(key: &[u8], value: &[u8]) -> Option<ProtectedVersion> {
+    let (sequence, _) = impact::decode_value(value)?;
+    let object = read_object(key.get(impact::BUCKET_AT.0..)?)?;
+    Some(ProtectedVersion { object, sequence })
 }
 
 fn customer_prefix(fingerprint: &CustomerFingerprint) -> Vec<u8> {
