@@ -16,7 +16,7 @@
 //! level that suffices: its bucket keys are sealed under the version that encrypts now, and data
 //! keys that it sealed directly are sealed anew; no object version behind a bucket key is touched.
 //! Whoever has the value of a compromised version may have opened bucket keys with it: they are in
-//! doubt too, so each data key behind them goes under another bucket key. See ADR 0014.
+//! doubt too, so each data key behind them goes under another bucket key. See ADR 0016.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! What would become unreadable without a key: the rows of the ledger under it, counted.
 //!
 //! The length and the storage class of a version stand in its row of the ledger, so a count reads
-//! nothing but the ledger, in order, and no version. See ADR 0013.
+//! nothing but the ledger, in order, and no version. See ADR 0015.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
