@@ -65,8 +65,9 @@ impl Under {
         let marked = world
             .keys
             .kms
-            .compromise_version(&self.reference, None, "", &caller());
-        marked.await.expect("marked");
+            .compromise_version(&self.reference, None, "", &caller())
+            .await;
+        marked.expect("marked");
     }
 
     async fn run(&self, world: &World) -> Result<RewrapJob, StoreError> {
