@@ -10,21 +10,31 @@ from daemon import BINARY, ROOT
 
 GUIDE = ROOT / "docs/custody.md"
 SERVE = "strongroom serve "
+REHEARSE = "strongroom dev "
 
 # Runs before the commands of the guide. The daemon goes to the background where the guide has it in
 # a terminal of its own.
 PRELUDE = """
 set -euo pipefail
-trap 'test -z "${daemon:-}" || kill -9 $daemon' EXIT
-in_background() {
-    "$@" >>"$LOG" 2>&1 &
-    daemon=$!
+daemon= rehearsal=
+trap 'for left in $daemon $rehearsal; do kill -9 $left; done' EXIT
+ready() {
     for _ in $(seq 600); do
-        curl --silent --fail --output /dev/null "http://$API/readyz" && return
-        kill -0 $daemon
+        curl --silent --fail --output /dev/null "http://$1/readyz" && return
+        kill -0 $2
         sleep 0.05
     done
     return 1
+}
+in_background() {
+    "$@" >>"$LOG" 2>&1 &
+    daemon=$!
+    ready "$API" $daemon
+}
+rehearsed() {
+    "$@" >>"$LOG" 2>&1 &
+    rehearsal=$!
+    ready "$REHEARSAL_API" $rehearsal
 }
 refused() {
     if "$@" >"$LOG.refused" 2>&1; then
@@ -60,6 +70,8 @@ def script(text):
             command = "refused " + command.removesuffix("  # refused")
         elif command.startswith(SERVE):
             command = "in_background " + command
+        elif command.startswith(REHEARSE):
+            command = "rehearsed " + command
         elif command == "kill $(pidof strongroom)":
             # The machine may run other daemons.
             command = "stopped"
@@ -69,11 +81,12 @@ def script(text):
 
 
 def test_every_command_of_the_guide_runs_as_printed(tmp_path):
-    s3, api = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    ports = {port: f"127.0.0.1:{free_port()}" for port in (9000, 9100, 9002, 9102)}
     text = GUIDE.read_text()
     assert text.count("```sh\n") > 10 and text.count(SERVE) >= 2
     text = text.replace("/etc/strongroom", str(tmp_path / "etc")).replace("/var/lib/strongroom", str(tmp_path / "var"))
-    text = text.replace("127.0.0.1:9000", s3).replace("127.0.0.1:9100", api)
+    for port, bound in ports.items():
+        text = text.replace(f"127.0.0.1:{port}", bound)
     log = tmp_path / "daemon.log"
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
@@ -82,7 +95,7 @@ def test_every_command_of_the_guide_runs_as_printed(tmp_path):
     path = os.pathsep.join([str(bin_dir), str(clients), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-c", script(text)], cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PATH": path, "LOG": str(log), "API": api, "AWS_PAGER": "", "AWS_CONFIG_FILE": "/dev/null"},
+        env={**os.environ, "PATH": path, "LOG": str(log), "API": ports[9100], "REHEARSAL_API": ports[9102], "AWS_PAGER": "", "AWS_CONFIG_FILE": "/dev/null"},
     )
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:] + log.read_text()[-4_000:]
     assert "panicked" not in log.read_text() + done.stderr

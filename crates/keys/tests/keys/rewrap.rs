@@ -217,9 +217,8 @@ async fn a_bucket_key_that_was_sealed_under_a_compromised_version_is_in_doubt_wh
     let key = world.kms_key().await;
     let reference = &key.id.into();
     let kept = keep(&world, &by_kms_key(&key, true), "bucket").await;
-    let mut last = 1;
     // From 1 to 2, and from 2 to 3.
-    for _ in 0..2 {
+    for last in [1, 2] {
         kms.rotate_key(reference, who).await.expect("rotated");
         kms.rewrap_versions(reference, Some(KeyVersion(last)), who)
             .await
@@ -235,7 +234,6 @@ async fn a_bucket_key_that_was_sealed_under_a_compromised_version_is_in_doubt_wh
         {
             assert!(keys.reseal_bucket_key(id, who).await.expect("sealed anew"));
         }
-        last += 1;
     }
     assert_eq!(under(&world, key.id).await, [(3, 1)]);
     let other = keep(&world, &by_kms_key(&key, true), "bucket").await;

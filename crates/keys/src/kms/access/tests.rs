@@ -563,7 +563,7 @@ fn what_is_no_policy_is_refused() {
     };
     let who = Standing::User(Role::Admin);
     assert_eq!(
-        outcome(&policy(&[good.clone()]), who, &Wish::to("Decrypt")),
+        outcome(&policy(std::slice::from_ref(&good)), who, &Wish::to("Decrypt")),
         "allowed"
     );
     let mut twice = good.clone();
