@@ -164,10 +164,10 @@ impl HsmToken {
             })
     }
 
-    /// How long one call may take. In a ceremony an RSA key is made, which takes a token seconds.
+    /// How long one call may take. To make an RSA key, as a ceremony does too, takes a token seconds.
     fn time_max(&self, function: TokenFunction) -> Duration {
         match function {
-            TokenFunction::Pair => self.start_time_max,
+            TokenFunction::Pair | TokenFunction::GenerateWrappedPair => self.start_time_max,
             _ => self.call_time_max,
         }
     }
