@@ -132,6 +132,26 @@ pub enum KeyError {
         /// What is wrong with it.
         why: String,
     },
+    /// The key is not for this use, or not by this algorithm.
+    #[error("{key} key usage or key spec is not valid for this operation")]
+    WrongUsage {
+        /// The key.
+        key: KeyArn,
+    },
+    /// The operation is not one for keys of this kind.
+    #[error("{key}: {rule}")]
+    NotForThisKey {
+        /// The key.
+        key: KeyArn,
+        /// For which it is.
+        rule: &'static str,
+    },
+    /// The MAC is not that of the message under this key.
+    #[error("the MAC is not the one of the message")]
+    WrongMac,
+    /// The signature is not one of the message by this key.
+    #[error("the signature is not one of the message")]
+    WrongSignature,
     /// The ciphertext is under another key than the caller said.
     #[error("the ciphertext is not under {key}")]
     IncorrectKey {
@@ -238,6 +258,10 @@ impl KeyError {
             Self::NoSuchGrant { .. } => "no-such-grant",
             Self::InvalidGrantToken => "invalid-grant-token",
             Self::InvalidPrincipal { .. } => "invalid-principal",
+            Self::WrongUsage { .. } => "wrong-usage",
+            Self::NotForThisKey { .. } => "not-for-this-key",
+            Self::WrongMac => "wrong-mac",
+            Self::WrongSignature => "wrong-signature",
             Self::IncorrectKey { .. } => "incorrect-key",
             Self::InvalidReference { .. } => "invalid-reference",
             Self::InvalidContext { .. } => "invalid-context",

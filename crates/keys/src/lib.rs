@@ -44,11 +44,12 @@ pub use customer::CustomerKey;
 pub use envelope::{EncryptionMode, KeyEnvelope, Protection};
 pub use error::KeyError;
 pub use kms::{
-    Alias, Certificate, CertificateError, CertificateState, CiphertextBlob, Decrypted, DueReport,
-    Encrypted, GeneratedDataKey, Grant, GrantConstraint, GrantFilter, GrantOperation,
-    GrantReference, KeyDescription, KeyManager, KeyOperation, KeyState, KeyUsage, Kms, LastUse,
-    NewGrant, NewKey, NewPolicy, Page, Principal, Reencrypted, RewrapJob, RewrapLevel,
-    RewrapProgress, RewrapState, RotationKind, RotationSchedule, RotationStatus, Tags,
+    Alias, Certificate, CertificateError, CertificateState, CiphertextBlob, DataKeyPairSpec,
+    Decrypted, DueReport, Encrypted, GeneratedDataKey, GeneratedDataKeyPair, Grant,
+    GrantConstraint, GrantFilter, GrantOperation, GrantReference, KeyDescription, KeyManager,
+    KeyOperation, KeySpec, KeyState, KeyUsage, Kms, LastUse, NewGrant, NewKey, NewPolicy, Page,
+    Principal, PublicKey, Reencrypted, RewrapJob, RewrapLevel, RewrapProgress, RewrapState,
+    RotationKind, RotationSchedule, RotationStatus, SignedMessage, SigningAlgorithm, Tags,
     VerifiedCertificate, VersionDescription, VersionState, verify_certificate,
 };
 pub use ledger::{

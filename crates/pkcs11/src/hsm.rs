@@ -14,9 +14,11 @@ use zeroize::Zeroizing;
 use crate::config::{HsmConfig, ModuleConfig};
 use crate::conformance::Report;
 use crate::limits;
+use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
 use crate::supervisor::{self, Stage, Supervised, Worker};
 use crate::token::{
     KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, TokenKeys, WrappedKey,
+    WrappedPair,
 };
 use crate::wire::{self, Answer, Carried, KeyKind, Request, SetupAnswer};
 
@@ -162,10 +164,10 @@ impl HsmToken {
             })
     }
 
-    /// How long one call may take. In a ceremony an RSA key is made, which takes a token seconds.
+    /// How long one call may take. To make an RSA key, as a ceremony does too, takes a token seconds.
     fn time_max(&self, function: TokenFunction) -> Duration {
         match function {
-            TokenFunction::Pair => self.start_time_max,
+            TokenFunction::Pair | TokenFunction::GenerateWrappedPair => self.start_time_max,
             _ => self.call_time_max,
         }
     }
@@ -330,6 +332,13 @@ fn array<const N: usize>(answer: Answer<'_>) -> Option<[u8; N]> {
     }
 }
 
+fn bytes(answer: Answer<'_>) -> Option<Vec<u8>> {
+    match answer {
+        Answer::Bytes(bytes) => Some(bytes.to_vec()),
+        _ => None,
+    }
+}
+
 fn secret(answer: Answer<'_>) -> Option<Zeroizing<Vec<u8>>> {
     match answer {
         Answer::Bytes(bytes) => Some(Zeroizing::new(bytes.to_vec())),
@@ -464,6 +473,103 @@ impl Token for HsmToken {
             message,
         };
         self.ask(TokenFunction::Sign, request, array::<64>).await
+    }
+
+    async fn generate_wrapped_mac_key(
+        &self,
+        kek: &KeyLabel,
+        spec: MacSpec,
+    ) -> Result<WrappedKey, TokenError> {
+        limits::check_label(&kek.0)?;
+        let request = Request::GenerateWrappedMacKey { kek: &kek.0, spec };
+        let bytes = self
+            .ask(TokenFunction::GenerateWrappedMacKey, request, bytes)
+            .await?;
+        Ok(WrappedKey {
+            kek: kek.clone(),
+            bytes,
+        })
+    }
+
+    async fn mac_by(
+        &self,
+        key: &WrappedKey,
+        spec: MacSpec,
+        message: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        limits::check_message(message)?;
+        limits::check_wrapped_mac_key(key, spec)?;
+        let request = Request::MacBy {
+            kek: &key.kek.0,
+            wrapped: &key.bytes,
+            spec,
+            message,
+        };
+        self.ask(TokenFunction::MacBy, request, bytes).await
+    }
+
+    async fn generate_wrapped_pair(
+        &self,
+        kek: &KeyLabel,
+        spec: PairSpec,
+    ) -> Result<WrappedPair, TokenError> {
+        limits::check_label(&kek.0)?;
+        let request = Request::GenerateWrappedPair { kek: &kek.0, spec };
+        let (private, public) = self
+            .ask(
+                TokenFunction::GenerateWrappedPair,
+                request,
+                |answer| match answer {
+                    Answer::Pair { private, public } => Some((private.to_vec(), public.to_vec())),
+                    _ => None,
+                },
+            )
+            .await?;
+        Ok(WrappedPair {
+            private: WrappedKey {
+                kek: kek.clone(),
+                bytes: private,
+            },
+            public,
+        })
+    }
+
+    async fn sign_by(
+        &self,
+        key: &WrappedKey,
+        spec: PairSpec,
+        scheme: SignatureScheme,
+        digest: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        limits::check_scheme(spec, scheme, digest)?;
+        limits::check_wrapped_private(key)?;
+        let request = Request::SignBy {
+            kek: &key.kek.0,
+            wrapped: &key.bytes,
+            spec,
+            scheme,
+            digest,
+        };
+        self.ask(TokenFunction::SignBy, request, bytes).await
+    }
+
+    async fn decrypt_by(
+        &self,
+        key: &WrappedKey,
+        spec: PairSpec,
+        hash: OaepHash,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        limits::check_rsa(spec, ciphertext)?;
+        limits::check_wrapped_private(key)?;
+        let request = Request::DecryptBy {
+            kek: &key.kek.0,
+            wrapped: &key.bytes,
+            spec,
+            hash,
+            ciphertext,
+        };
+        self.ask(TokenFunction::DecryptBy, request, secret).await
     }
 
     async fn random(&self, len_bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {

@@ -11,11 +11,14 @@
 
 mod config;
 pub mod conformance;
+mod der;
 mod hsm;
 mod limits;
 mod memory;
+mod memory_pairs;
 mod pair;
 mod provision;
+mod spec;
 mod supervisor;
 mod token;
 mod wire;
@@ -26,7 +29,9 @@ pub use hsm::HsmToken;
 pub use memory::MemoryToken;
 pub use pair::{MemberState, MemberStatus, TokenPair, Transcript, make_pair};
 pub use provision::init_token;
+pub use spec::{MacSpec, OaepHash, PairSpec, PairUse, SignatureHash, SignatureScheme};
 pub use token::{
     KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, TokenKeys, WrappedKey,
+    WrappedPair,
 };
 pub use worker::{is_worker, worker_main};

@@ -1,5 +1,6 @@
 //! The lengths every engine of [`Token`](crate::Token) holds to, checked before a token is asked.
 
+use crate::spec::{MacSpec, PairSpec, SignatureScheme};
 use crate::token::{SealedBytes, TokenError, WrappedKey};
 
 /// The longest plaintext, context or message, in bytes.
@@ -52,6 +53,51 @@ pub(crate) fn check_wrapped(key: &WrappedKey) -> Result<(), TokenError> {
         return Err(TokenError::NotAuthentic);
     }
     Ok(())
+}
+
+/// The longest private key that is carried wrapped, in bytes: RSA of 4,096 bits has some 2,400.
+pub(crate) const WRAPPED_PRIVATE_LEN_BYTES_MAX: usize = 4_096;
+
+/// A wrapped HMAC key of another length cannot be one a token gave out.
+pub(crate) fn check_wrapped_mac_key(key: &WrappedKey, spec: MacSpec) -> Result<(), TokenError> {
+    check_label(&key.kek.0)?;
+    if key.bytes.len() != spec.key_len_bytes() + 8 {
+        return Err(TokenError::NotAuthentic);
+    }
+    Ok(())
+}
+
+/// A wrapped private key of such a length cannot be one a token gave out.
+pub(crate) fn check_wrapped_private(key: &WrappedKey) -> Result<(), TokenError> {
+    check_label(&key.kek.0)?;
+    let len_bytes = key.bytes.len();
+    if !(24..=WRAPPED_PRIVATE_LEN_BYTES_MAX).contains(&len_bytes) || len_bytes % 8 != 0 {
+        return Err(TokenError::NotAuthentic);
+    }
+    Ok(())
+}
+
+pub(crate) fn check_scheme(
+    spec: PairSpec,
+    scheme: SignatureScheme,
+    digest: &[u8],
+) -> Result<(), TokenError> {
+    if !scheme.is_of(spec) {
+        return Err(invalid("the scheme is not one of the key pair"));
+    }
+    if digest.len() != scheme.hash().len_bytes() {
+        return Err(invalid("the digest is not of the length of its hash"));
+    }
+    Ok(())
+}
+
+/// A ciphertext of another length than the modulus is none of this key.
+pub(crate) fn check_rsa(spec: PairSpec, ciphertext: &[u8]) -> Result<(), TokenError> {
+    match spec.modulus_len_bits() {
+        None => Err(invalid("the key pair does not decrypt")),
+        Some(len_bits) if ciphertext.len() * 8 != len_bits => Err(TokenError::NotAuthentic),
+        Some(_) => Ok(()),
+    }
 }
 
 /// Sealed bytes of such a length cannot be what a token sealed.

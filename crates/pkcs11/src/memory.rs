@@ -14,7 +14,11 @@ use strongroom_environment::{Entropy, SystemEntropy};
 use zeroize::Zeroizing;
 
 use crate::limits;
-use crate::token::{KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, WrappedKey};
+use crate::memory_pairs;
+use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::token::{
+    KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, WrappedKey, WrappedPair,
+};
 
 /// 32 bytes of key on the heap, wiped when dropped.
 type KeyBytes = Box<Zeroizing<[u8; 32]>>;
@@ -99,6 +103,34 @@ impl MemoryToken {
         use_key(key)
     }
 
+    /// An HMAC key or a private key, padded with zeros and wrapped.
+    fn wrapped_private(&self, label: &KeyLabel, value: &[u8]) -> Result<WrappedKey, TokenError> {
+        let mut padded = Zeroizing::new(value.to_vec());
+        padded.resize(value.len().next_multiple_of(8), 0);
+        let bytes = self.with_key(label, kek, |kek| {
+            let mut bytes = vec![0; padded.len() + 8];
+            wrapping(kek)?
+                .wrap(&padded, &mut bytes)
+                .map_err(|_| broken())?;
+            Ok(bytes)
+        })?;
+        Ok(WrappedKey {
+            kek: label.clone(),
+            bytes,
+        })
+    }
+
+    /// What was wrapped, with the zeros after it.
+    fn unwrapped_private(&self, key: &WrappedKey) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        self.with_key(&key.kek, kek, |kek| {
+            let mut value = Zeroizing::new(vec![0; key.bytes.len() - 8]);
+            wrapping(kek)?
+                .unwrap(&key.bytes, &mut value)
+                .map_err(|_| TokenError::NotAuthentic)?;
+            Ok(value)
+        })
+    }
+
     fn unwrapped(&self, key: &WrappedKey) -> Result<LessSafeKey, TokenError> {
         limits::check_wrapped(key)?;
         self.with_key(&key.kek, kek, |kek| {
@@ -134,7 +166,7 @@ fn signing_key(key: &MemoryKey) -> Option<&KeyBytes> {
     }
 }
 
-fn broken() -> TokenError {
+pub(crate) fn broken() -> TokenError {
     TokenError::Unavailable {
         reason: "the cryptographic library refused a sound request".into(),
     }
@@ -276,6 +308,65 @@ impl Token for MemoryToken {
                 .try_into()
                 .map_err(|_| broken())
         })
+    }
+
+    async fn generate_wrapped_mac_key(
+        &self,
+        label: &KeyLabel,
+        spec: MacSpec,
+    ) -> Result<WrappedKey, TokenError> {
+        let mut value = Zeroizing::new(vec![0; spec.key_len_bytes()]);
+        self.entropy.fill(&mut value);
+        self.wrapped_private(label, &value)
+    }
+
+    async fn mac_by(
+        &self,
+        key: &WrappedKey,
+        spec: MacSpec,
+        message: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        limits::check_message(message)?;
+        limits::check_wrapped_mac_key(key, spec)?;
+        let value = self.unwrapped_private(key)?;
+        Ok(memory_pairs::mac(spec, &value, message))
+    }
+
+    async fn generate_wrapped_pair(
+        &self,
+        label: &KeyLabel,
+        spec: PairSpec,
+    ) -> Result<WrappedPair, TokenError> {
+        limits::check_label(&label.0)?;
+        let (private, public) = memory_pairs::generate(spec)?;
+        Ok(WrappedPair {
+            private: self.wrapped_private(label, &private)?,
+            public,
+        })
+    }
+
+    async fn sign_by(
+        &self,
+        key: &WrappedKey,
+        spec: PairSpec,
+        scheme: SignatureScheme,
+        digest: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        limits::check_scheme(spec, scheme, digest)?;
+        limits::check_wrapped_private(key)?;
+        memory_pairs::sign(spec, &self.unwrapped_private(key)?, scheme, digest)
+    }
+
+    async fn decrypt_by(
+        &self,
+        key: &WrappedKey,
+        spec: PairSpec,
+        hash: OaepHash,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        limits::check_rsa(spec, ciphertext)?;
+        limits::check_wrapped_private(key)?;
+        memory_pairs::decrypt(&self.unwrapped_private(key)?, hash, ciphertext)
     }
 
     async fn random(&self, len_bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {

@@ -5,6 +5,8 @@ use std::fmt;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+
 /// The label (`CKA_LABEL`) under which a key lives on the token for good.
 #[derive(
     Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize,
@@ -36,7 +38,8 @@ impl TokenKeys {
     }
 }
 
-/// An AES-256 key wrapped by a key-encryption key of the token (RFC 3394: 40 bytes).
+/// A key wrapped by a key-encryption key of the token (RFC 3394): an AES-256 key, which has 40
+/// bytes then, an HMAC key, or the private key of a pair (PKCS#8), padded with zeros.
 ///
 /// Its value has never been outside the token.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -45,6 +48,15 @@ pub struct WrappedKey {
     pub kek: KeyLabel,
     /// The wrapped key.
     pub bytes: Vec<u8>,
+}
+
+/// A key pair made in the token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WrappedPair {
+    /// The private key.
+    pub private: WrappedKey,
+    /// The public key: `SubjectPublicKeyInfo` (RFC 5280) in DER.
+    pub public: Vec<u8>,
 }
 
 /// Bytes sealed with AES-256-GCM (NIST SP 800-38D) inside the token.
@@ -150,8 +162,10 @@ pub enum TokenError {
 /// # Contract
 ///
 /// - **Keys stay inside.** No method returns the value of a key that was made by
-///   [`Token::create_kek`], [`Token::create_mac_key`], [`Token::create_signing_key`] or
-///   [`Token::generate_wrapped`].
+///   [`Token::create_kek`], [`Token::create_mac_key`], [`Token::create_signing_key`] or one of the
+///   `generate_wrapped` methods.
+/// - **One kind.** A wrapped key does not say of which kind it is: it is for whoever keeps it to
+///   know, and to have vouched for. Used as another kind it is refused or gives nothing of use.
 /// - **No handles.** A key is named by its label, or carried wrapped. An engine may keep an
 ///   unwrapped key as a session object, bounded in number, to save the unwrapping.
 /// - **Repeatable.** Every method may be called again after [`TokenError::Unavailable`]; an engine
@@ -245,6 +259,64 @@ pub trait Token: Send + Sync + fmt::Debug + 'static {
     /// [`TokenError::NoSuchKey`].
     async fn sign(&self, label: &KeyLabel, message: &[u8]) -> Result<[u8; 64], TokenError>;
 
+    /// Makes an HMAC key inside the token and gives it out wrapped by `kek`.
+    ///
+    /// # Errors
+    /// [`TokenError::NoSuchKey`]; [`TokenError::Unsupported`]: the token wraps no such keys.
+    async fn generate_wrapped_mac_key(
+        &self,
+        kek: &KeyLabel,
+        spec: MacSpec,
+    ) -> Result<WrappedKey, TokenError>;
+
+    /// The MAC of `message` (up to 64 KiB) under a wrapped HMAC key.
+    ///
+    /// # Errors
+    /// [`TokenError::NotAuthentic`] when the wrapped key is not one of this token.
+    async fn mac_by(
+        &self,
+        key: &WrappedKey,
+        spec: MacSpec,
+        message: &[u8],
+    ) -> Result<Vec<u8>, TokenError>;
+
+    /// Makes a key pair inside the token and gives it out, its private key wrapped by `kek`.
+    ///
+    /// # Errors
+    /// [`TokenError::NoSuchKey`]; [`TokenError::Unsupported`]: the token makes or wraps no such
+    /// pairs.
+    async fn generate_wrapped_pair(
+        &self,
+        kek: &KeyLabel,
+        spec: PairSpec,
+    ) -> Result<WrappedPair, TokenError>;
+
+    /// The signature of a digest by a wrapped private key.
+    ///
+    /// # Errors
+    /// [`TokenError::Invalid`]: the scheme is not one of the pair, or the digest not of its length.
+    /// [`TokenError::NotAuthentic`] when the wrapped key is not one of this token.
+    async fn sign_by(
+        &self,
+        key: &WrappedKey,
+        spec: PairSpec,
+        scheme: SignatureScheme,
+        digest: &[u8],
+    ) -> Result<Vec<u8>, TokenError>;
+
+    /// What was encrypted with RSAES-OAEP for a wrapped private key.
+    ///
+    /// # Errors
+    /// [`TokenError::Invalid`]: it is no RSA key. [`TokenError::NotAuthentic`]: it was not
+    /// encrypted for this key so, or the wrapped key is not one of this token.
+    async fn decrypt_by(
+        &self,
+        key: &WrappedKey,
+        spec: PairSpec,
+        hash: OaepHash,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError>;
+
     /// `len_bytes` (1 to 1,024) random bytes from the token's generator.
     ///
     /// # Errors
@@ -277,6 +349,16 @@ pub enum TokenFunction {
     Mac,
     /// [`Token::sign`].
     Sign,
+    /// [`Token::generate_wrapped_mac_key`].
+    GenerateWrappedMacKey,
+    /// [`Token::mac_by`].
+    MacBy,
+    /// [`Token::generate_wrapped_pair`].
+    GenerateWrappedPair,
+    /// [`Token::sign_by`].
+    SignBy,
+    /// [`Token::decrypt_by`].
+    DecryptBy,
     /// [`Token::random`].
     Random,
     /// A step of [`make_pair`](crate::make_pair).
@@ -299,6 +381,11 @@ impl TokenFunction {
             Self::Open => "open",
             Self::Mac => "mac",
             Self::Sign => "sign",
+            Self::GenerateWrappedMacKey => "generate_wrapped_mac_key",
+            Self::MacBy => "mac_by",
+            Self::GenerateWrappedPair => "generate_wrapped_pair",
+            Self::SignBy => "sign_by",
+            Self::DecryptBy => "decrypt_by",
             Self::Random => "random",
             Self::Pair => "pair",
         }

@@ -14,6 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::config::ModuleConfig;
 use crate::conformance::Report;
 use crate::limits::{MESSAGE_LEN_BYTES_MAX, TAG_LEN_BYTES};
+use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
 use crate::token::{KeyLabel, TokenError, TokenIdentity, TokenKeys};
 
 /// The longest frame after its length: two messages of the longest length and some room. A report
@@ -130,6 +131,34 @@ pub(crate) enum Request<'a> {
         label: &'a str,
         message: &'a [u8],
     },
+    GenerateWrappedMacKey {
+        kek: &'a str,
+        spec: MacSpec,
+    },
+    MacBy {
+        kek: &'a str,
+        wrapped: &'a [u8],
+        spec: MacSpec,
+        message: &'a [u8],
+    },
+    GenerateWrappedPair {
+        kek: &'a str,
+        spec: PairSpec,
+    },
+    SignBy {
+        kek: &'a str,
+        wrapped: &'a [u8],
+        spec: PairSpec,
+        scheme: SignatureScheme,
+        digest: &'a [u8],
+    },
+    DecryptBy {
+        kek: &'a str,
+        wrapped: &'a [u8],
+        spec: PairSpec,
+        hash: OaepHash,
+        ciphertext: &'a [u8],
+    },
     Random {
         len_bytes: usize,
     },
@@ -181,7 +210,27 @@ impl Request<'_> {
             Self::Create { label, .. } | Self::HasKey { label } | Self::PublicKey { label } => {
                 label.len()
             }
-            Self::GenerateWrapped { kek } => kek.len(),
+            Self::GenerateWrapped { kek }
+            | Self::GenerateWrappedMacKey { kek, .. }
+            | Self::GenerateWrappedPair { kek, .. } => kek.len(),
+            Self::MacBy {
+                kek,
+                wrapped,
+                message: input,
+                ..
+            }
+            | Self::SignBy {
+                kek,
+                wrapped,
+                digest: input,
+                ..
+            }
+            | Self::DecryptBy {
+                kek,
+                wrapped,
+                ciphertext: input,
+                ..
+            } => kek.len() + wrapped.len() + input.len(),
             Self::Seal {
                 kek,
                 wrapped,
@@ -212,6 +261,10 @@ pub(crate) enum Answer<'a> {
         bytes: &'a [u8],
     },
     Carried(Carried),
+    Pair {
+        private: &'a [u8],
+        public: &'a [u8],
+    },
     Refused(Refusal),
     /// The token or the module is not well; this process is to be replaced.
     Broken {
@@ -299,6 +352,7 @@ pub(crate) fn encode_request(number: u64, request: &Request<'_>) -> io::Result<F
 pub(crate) fn encode_answer(number: u64, answer: &Answer<'_>) -> io::Result<Frame> {
     let variable_len_bytes = match answer {
         Answer::Bytes(bytes) | Answer::Sealed { bytes, .. } => bytes.len(),
+        Answer::Pair { private, public } => private.len() + public.len(),
         Answer::Broken { reason } => reason.len(),
         Answer::Refused(
             Refusal::Module(text)

@@ -9,8 +9,10 @@ mod engine;
 mod examination;
 mod fault;
 mod module;
+mod oaep;
 mod objects;
 mod shared;
+mod signing;
 
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
@@ -269,6 +271,7 @@ fn work(engine: &Engine, queue: &Mutex<mpsc::Receiver<Frame>>, answers: &Mutex<U
                     bytes,
                 },
                 Ok(Reply::Carried(carried)) => Answer::Carried(carried.clone()),
+                Ok(Reply::Pair { private, public }) => Answer::Pair { private, public },
                 Err(Fault::Refused(refusal)) => Answer::Refused(refusal.clone()),
                 Err(other) => Answer::Broken {
                     reason: other.reason().to_owned(),

@@ -315,6 +315,10 @@ impl Subject {
             KeyError::AccessDenied { .. } => {
                 Refusal::with_message(Code::AccessDenied, error.to_string())
             }
+            KeyError::WrongUsage { key } => Refusal::with_message(
+                Code::InvalidRequest,
+                format!("{key} is not a key for symmetric encryption."),
+            ),
             KeyError::InvalidContext { rule } => Refusal::argument(
                 format!("The encryption context is not valid: {rule}"),
                 "x-amz-server-side-encryption-context",

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use strongroom_pkcs11::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, WrappedKey,
+    KeyLabel, MacSpec, OaepHash, PairSpec, SealedBytes, SignatureScheme, Token, TokenError,
+    TokenFunction, TokenIdentity, WrappedKey, WrappedPair,
 };
 use zeroize::Zeroizing;
 
@@ -154,6 +155,61 @@ impl Token for FaultyToken {
 
     async fn sign(&self, label: &KeyLabel, message: &[u8]) -> Result<[u8; 64], TokenError> {
         self.pass(TokenFunction::Sign)?.sign(label, message).await
+    }
+
+    async fn generate_wrapped_mac_key(
+        &self,
+        kek: &KeyLabel,
+        spec: MacSpec,
+    ) -> Result<WrappedKey, TokenError> {
+        self.pass(TokenFunction::GenerateWrappedMacKey)?
+            .generate_wrapped_mac_key(kek, spec)
+            .await
+    }
+
+    async fn mac_by(
+        &self,
+        key: &WrappedKey,
+        spec: MacSpec,
+        message: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        self.pass(TokenFunction::MacBy)?
+            .mac_by(key, spec, message)
+            .await
+    }
+
+    async fn generate_wrapped_pair(
+        &self,
+        kek: &KeyLabel,
+        spec: PairSpec,
+    ) -> Result<WrappedPair, TokenError> {
+        self.pass(TokenFunction::GenerateWrappedPair)?
+            .generate_wrapped_pair(kek, spec)
+            .await
+    }
+
+    async fn sign_by(
+        &self,
+        key: &WrappedKey,
+        spec: PairSpec,
+        scheme: SignatureScheme,
+        digest: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        self.pass(TokenFunction::SignBy)?
+            .sign_by(key, spec, scheme, digest)
+            .await
+    }
+
+    async fn decrypt_by(
+        &self,
+        key: &WrappedKey,
+        spec: PairSpec,
+        hash: OaepHash,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        self.pass(TokenFunction::DecryptBy)?
+            .decrypt_by(key, spec, hash, ciphertext)
+            .await
     }
 
     async fn random(&self, len_bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {

@@ -7,6 +7,7 @@ mod faulty_hsm;
 mod faulty_token;
 mod softhsm;
 pub mod token_suite;
+mod token_suite_pairs;
 
 pub use faulty_hsm::FaultyHsm;
 pub use faulty_token::FaultyToken;

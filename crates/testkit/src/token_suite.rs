@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use strongroom_pkcs11::{KeyLabel, SealedBytes, Token, TokenError, WrappedKey};
 
-fn label(name: &str) -> KeyLabel {
+pub(crate) fn label(name: &str) -> KeyLabel {
     KeyLabel(name.to_owned())
 }
 
@@ -21,6 +21,7 @@ pub async fn run(token: Arc<dyn Token>) {
     macs(&*token).await;
     signatures(&*token).await;
     random(&*token).await;
+    crate::token_suite_pairs::run(&*token).await;
     many_at_once(token).await;
 }
 
@@ -229,12 +230,12 @@ async fn many_at_once(token: Arc<dyn Token>) {
     }
 }
 
-fn assert_not_authentic<T>(answer: Result<T, TokenError>) {
+pub(crate) fn assert_not_authentic<T>(answer: Result<T, TokenError>) {
     let error = answer.err();
     assert!(matches!(error, Some(TokenError::NotAuthentic)), "{error:?}");
 }
 
-fn assert_no_such_key<T>(answer: Result<T, TokenError>) {
+pub(crate) fn assert_no_such_key<T>(answer: Result<T, TokenError>) {
     let error = answer.err();
     assert!(
         matches!(error, Some(TokenError::NoSuchKey { .. })),
@@ -242,7 +243,7 @@ fn assert_no_such_key<T>(answer: Result<T, TokenError>) {
     );
 }
 
-fn assert_invalid<T>(answer: Result<T, TokenError>) {
+pub(crate) fn assert_invalid<T>(answer: Result<T, TokenError>) {
     let error = answer.err();
     assert!(
         matches!(error, Some(TokenError::Invalid { .. })),

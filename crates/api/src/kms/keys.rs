@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use strongroom_environment::Timestamp;
-use strongroom_keys::{Caller, KeyDescription, KeyError, KeyManager, KeyState, Kms, NewKey, Page};
+use strongroom_keys::{
+    Caller, KeyDescription, KeyError, KeyManager, KeySpec, KeyState, Kms, NewKey, Page,
+};
 
 use super::operations::SYMMETRIC_DEFAULT;
 use super::refusal::Refusal;
@@ -25,20 +27,37 @@ pub(super) async fn create(
             format!("{what} is not offered"),
         ))
     };
-    for (name, value, offered) in [
-        ("KeyUsage", &asked.key_usage, "ENCRYPT_DECRYPT"),
-        ("KeySpec", &asked.key_spec, SYMMETRIC_DEFAULT),
-        (
-            "CustomerMasterKeySpec",
-            &asked.customer_master_key_spec,
-            SYMMETRIC_DEFAULT,
-        ),
-        ("Origin", &asked.origin, "AWS_KMS"),
-    ] {
-        if let Some(value) = value.as_ref().filter(|value| *value != offered) {
-            return unsupported(&format!("{name} {value}"));
-        }
+    if let Some(origin) = asked.origin.as_ref().filter(|origin| *origin != "AWS_KMS") {
+        return unsupported(&format!("Origin {origin}"));
     }
+    let spec = match (&asked.key_spec, &asked.customer_master_key_spec) {
+        (Some(spec), Some(same)) if spec != same => {
+            return Err(Refusal::validation(
+                "KeySpec and CustomerMasterKeySpec name two specs",
+            ));
+        }
+        (Some(spec), _) | (None, Some(spec)) => spec.as_str(),
+        (None, None) => SYMMETRIC_DEFAULT,
+    };
+    let usage = match asked.key_usage.as_deref() {
+        Some("KEY_AGREEMENT") => return unsupported("KeyUsage KEY_AGREEMENT"),
+        Some(usage) => usage,
+        None if spec == SYMMETRIC_DEFAULT => "ENCRYPT_DECRYPT",
+        None => {
+            return Err(Refusal::validation(
+                "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.",
+            ));
+        }
+    };
+    let spec = match KeySpec::named(spec, usage) {
+        Some(spec) => spec,
+        None if KeySpec::is_named(spec) => {
+            return Err(Refusal::validation(format!(
+                "KeyUsage {usage} is not compatible with KeySpec {spec}"
+            )));
+        }
+        None => return unsupported(&format!("KeySpec {spec}")),
+    };
     if asked.multi_region == Some(true) {
         return unsupported("MultiRegion");
     }
@@ -50,6 +69,7 @@ pub(super) async fn create(
     let new = NewKey {
         description: asked.description.unwrap_or_default(),
         tags: request::tags(asked.tags.unwrap_or_default())?,
+        spec,
         policy,
     };
     let key = kms.create_key(new, caller).await?;
@@ -186,25 +206,39 @@ pub(super) fn metadata(kms: &Kms, key: &KeyDescription) -> Value {
         "AWSAccountId": kms.home().account,
         "Arn": key.arn.as_str(),
         "CreationDate": date(key.created),
-        "CustomerMasterKeySpec": SYMMETRIC_DEFAULT,
+        "CustomerMasterKeySpec": key.spec.as_str(),
         "Description": key.description,
         "Enabled": key.state == KeyState::Enabled,
-        "EncryptionAlgorithms": [SYMMETRIC_DEFAULT],
         "KeyId": key.id.to_string(),
         "KeyManager": match key.manager {
             KeyManager::Customer => "CUSTOMER",
             KeyManager::Service => "AWS",
         },
-        "KeySpec": SYMMETRIC_DEFAULT,
+        "KeySpec": key.spec.as_str(),
         "KeyState": state,
-        "KeyUsage": "ENCRYPT_DECRYPT",
+        "KeyUsage": key.spec.usage(),
         "MultiRegion": false,
         "Origin": "AWS_KMS",
     });
     if let KeyState::PendingDeletion { date: at } = key.state {
         metadata["DeletionDate"] = date(at);
     }
+    put_algorithms(&mut metadata, key.spec);
     metadata
+}
+
+/// Puts into an answer by which algorithms a key does what it is for.
+pub(super) fn put_algorithms(answer: &mut Value, spec: KeySpec) {
+    let (encryption, signing) = (spec.encryption_algorithms(), spec.signing_algorithms());
+    if !encryption.is_empty() {
+        answer["EncryptionAlgorithms"] = json!(encryption);
+    }
+    if !signing.is_empty() {
+        answer["SigningAlgorithms"] = json!(signing);
+    }
+    if let Some(mac) = spec.mac_algorithm() {
+        answer["MacAlgorithms"] = json!([mac]);
+    }
 }
 
 pub(super) fn paged<T>(name: &str, items: Vec<Value>, page: &Page<T>) -> Value {

@@ -5,6 +5,7 @@
 mod grants;
 mod keys;
 mod operations;
+mod pairs;
 mod policies;
 mod refusal;
 mod request;

@@ -1,5 +1,6 @@
 //! What each operation does and answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -9,11 +10,11 @@ use strongroom_keys::{AliasName, Caller, Encrypted, Kms};
 
 use super::refusal::Refusal;
 use super::request::{self, GrantTokens, NotOffered, read};
-use super::{grants, keys, policies, rotation};
+use super::{grants, keys, pairs, policies, rotation};
 
 pub(super) const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
 
-const OPERATIONS: [&str; 35] = [
+const OPERATIONS: [&str; 42] = [
     "CancelKeyDeletion",
     "CreateAlias",
     "CreateGrant",
@@ -27,11 +28,15 @@ const OPERATIONS: [&str; 35] = [
     "EnableKeyRotation",
     "Encrypt",
     "GenerateDataKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
     "GenerateDataKeyWithoutPlaintext",
+    "GenerateMac",
     "GenerateRandom",
     "GetKeyLastUsage",
     "GetKeyPolicy",
     "GetKeyRotationStatus",
+    "GetPublicKey",
     "ListAliases",
     "ListGrants",
     "ListKeyPolicies",
@@ -45,10 +50,13 @@ const OPERATIONS: [&str; 35] = [
     "RevokeGrant",
     "RotateKeyOnDemand",
     "ScheduleKeyDeletion",
+    "Sign",
     "TagResource",
     "UntagResource",
     "UpdateAlias",
     "UpdateKeyDescription",
+    "Verify",
+    "VerifyMac",
 ];
 
 /// The operation's own name when there is such an operation; clients cannot invent metric labels.
@@ -191,6 +199,17 @@ pub(crate) async fn perform(
                 .await?;
             Ok(sealed(&made))
         }
+        "GenerateDataKeyPair" => {
+            pairs::generate_data_key_pair(kms, read(body)?, true, caller).await
+        }
+        "GenerateDataKeyPairWithoutPlaintext" => {
+            pairs::generate_data_key_pair(kms, read(body)?, false, caller).await
+        }
+        "GenerateMac" => pairs::generate_mac(kms, read(body)?, caller).await,
+        "VerifyMac" => pairs::verify_mac(kms, read(body)?, caller).await,
+        "Sign" => pairs::sign(kms, read(body)?, caller).await,
+        "Verify" => pairs::verify(kms, read(body)?, caller).await,
+        "GetPublicKey" => pairs::public_key(kms, read(body)?, caller).await,
         "GenerateRandom" => {
             let asked: request::GenerateRandom = read(body)?;
             let len_bytes = asked
@@ -212,8 +231,19 @@ pub(crate) async fn perform(
 }
 
 async fn encrypt(kms: &Kms, asked: request::Encrypt, caller: &Caller) -> Result<Value, Refusal> {
-    check_algorithm(asked.encryption_algorithm.as_deref())?;
+    let algorithm = algorithm(asked.encryption_algorithm.as_deref())?;
     let key = request::key(&asked.key_id)?;
+    if algorithm != SYMMETRIC_DEFAULT {
+        check_no_context(asked.encryption_context.as_ref())?;
+        let (arn, ciphertext) = kms
+            .encrypt_by_pair(&key, algorithm, &asked.plaintext.0, caller)
+            .await?;
+        return Ok(json!({
+            "KeyId": arn.as_str(),
+            "CiphertextBlob": STANDARD.encode(ciphertext),
+            "EncryptionAlgorithm": algorithm,
+        }));
+    }
     let context = request::context(asked.encryption_context)?;
     let done = kms
         .encrypt(&key, &context, &asked.plaintext.0, caller)
@@ -224,7 +254,26 @@ async fn encrypt(kms: &Kms, asked: request::Encrypt, caller: &Caller) -> Result<
 }
 
 async fn decrypt(kms: &Kms, asked: request::Decrypt, caller: &Caller) -> Result<Value, Refusal> {
-    check_algorithm(asked.encryption_algorithm.as_deref())?;
+    let algorithm = algorithm(asked.encryption_algorithm.as_deref())?;
+    if algorithm != SYMMETRIC_DEFAULT {
+        check_no_context(asked.encryption_context.as_ref())?;
+        let key = asked.key_id.as_deref().ok_or_else(|| {
+            Refusal::validation("KeyId names the key pair that a ciphertext is for")
+        })?;
+        let (arn, plaintext) = kms
+            .decrypt_by_pair(
+                &request::key(key)?,
+                algorithm,
+                &asked.ciphertext_blob.0,
+                caller,
+            )
+            .await?;
+        return Ok(json!({
+            "KeyId": arn.as_str(),
+            "Plaintext": STANDARD.encode(&*plaintext),
+            "EncryptionAlgorithm": algorithm,
+        }));
+    }
     let context = request::context(asked.encryption_context)?;
     let expected = asked.key_id.as_deref().map(request::key).transpose()?;
     let done = kms
@@ -272,13 +321,28 @@ async fn re_encrypt(
     Ok(answer)
 }
 
-fn check_algorithm(asked: Option<&str>) -> Result<(), Refusal> {
+fn algorithm(asked: Option<&str>) -> Result<&str, Refusal> {
     match asked {
-        None | Some(SYMMETRIC_DEFAULT) => Ok(()),
-        Some(other) => Err(Refusal::new(
-            "InvalidKeyUsageException",
-            format!("{other} is not an algorithm of this key"),
+        None => Ok(SYMMETRIC_DEFAULT),
+        Some(known @ (SYMMETRIC_DEFAULT | "RSAES_OAEP_SHA_1" | "RSAES_OAEP_SHA_256")) => Ok(known),
+        Some("SM2PKE") => Err(Refusal::new(
+            "UnsupportedOperationException",
+            "EncryptionAlgorithm SM2PKE is not offered",
         )),
+        Some(other) => Err(Refusal::validation(format!(
+            "{other} is not an encryption algorithm"
+        ))),
+    }
+}
+
+/// Encryption under a public key binds nothing.
+fn check_no_context(context: Option<&BTreeMap<String, String>>) -> Result<(), Refusal> {
+    if context.is_none_or(BTreeMap::is_empty) {
+        Ok(())
+    } else {
+        Err(Refusal::validation(
+            "only encryption under a symmetric key has an encryption context",
+        ))
     }
 }
 

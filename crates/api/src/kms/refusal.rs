@@ -66,6 +66,10 @@ impl From<KeyError> for Refusal {
             KeyError::NoSuchPolicy | KeyError::NoSuchGrant { .. } => {
                 Self::new("NotFoundException", message)
             }
+            KeyError::WrongUsage { .. } => Self::new("InvalidKeyUsageException", message),
+            KeyError::NotForThisKey { .. } => Self::new("UnsupportedOperationException", message),
+            KeyError::WrongMac => Self::new("KMSInvalidMacException", message),
+            KeyError::WrongSignature => Self::new("KMSInvalidSignatureException", message),
             KeyError::InvalidGrantToken => Self::new("InvalidGrantTokenException", message),
             KeyError::InvalidPrincipal { .. } => Self::new("InvalidArnException", message),
             KeyError::IncorrectKey { .. } => Self::new("IncorrectKeyException", message),

@@ -261,6 +261,61 @@ pub(crate) struct GenerateRandom {
     pub(crate) number_of_bytes: Option<u64>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GenerateMac {
+    pub(crate) key_id: String,
+    pub(crate) message: Blob,
+    pub(crate) mac_algorithm: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct VerifyMac {
+    pub(crate) key_id: String,
+    pub(crate) message: Blob,
+    pub(crate) mac_algorithm: String,
+    pub(crate) mac: Blob,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Sign {
+    pub(crate) key_id: String,
+    pub(crate) message: Blob,
+    pub(crate) message_type: Option<String>,
+    pub(crate) signing_algorithm: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Verify {
+    pub(crate) key_id: String,
+    pub(crate) message: Blob,
+    pub(crate) message_type: Option<String>,
+    pub(crate) signing_algorithm: String,
+    pub(crate) signature: Blob,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GenerateDataKeyPair {
+    pub(crate) key_id: String,
+    pub(crate) key_pair_spec: String,
+    pub(crate) encryption_context: Option<BTreeMap<String, String>>,
+}
+
+/// Checks the length of what a request calls a ciphertext, a MAC or a signature.
+///
+/// Source: AWS KMS API Reference, `CiphertextType`.
+pub(crate) fn check_ciphertext(name: &str, bytes: &Blob) -> Result<(), Refusal> {
+    if (1..=6_144).contains(&bytes.0.len()) {
+        Ok(())
+    } else {
+        Err(Refusal::validation(format!("{name} has 1 to 6144 bytes")))
+    }
+}
+
 /// Members of the protocol that would change what an operation does, and that this service does
 /// not offer. To ignore one would be to pretend.
 #[derive(Debug, Deserialize)]

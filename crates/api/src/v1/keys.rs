@@ -241,6 +241,8 @@ fn shown(key: &KeyDescription) -> Value {
             KeyManager::Customer => "customer",
             KeyManager::Service => "service",
         },
+        "spec": key.spec.as_str(),
+        "usage": key.spec.usage(),
         "current_version": key.current_version.0,
         "created": key.created.to_string(),
         "description": key.description,

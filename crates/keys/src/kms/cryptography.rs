@@ -5,7 +5,7 @@ use strongroom_seal::scrub_stack;
 use zeroize::Zeroizing;
 
 use super::access::{Authority, Wish, action_of};
-use super::{CiphertextBlob, KeyOperation, Kms};
+use super::{CiphertextBlob, KeyOperation, KeySpec, Kms};
 use crate::arn::{KeyArn, KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::context::EncryptionContext;
@@ -304,23 +304,34 @@ impl Kms {
         plaintext: &[u8],
         caller: &Caller,
     ) -> Result<(Encrypted, Authority), KeyError> {
-        let wish = wish
-            .reference(key)
-            .context(context)
-            .with("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
         if !(1..=Self::PLAINTEXT_LEN_BYTES_MAX).contains(&plaintext.len()) {
             return Err(KeyError::InvalidRequest {
                 rule: "a plaintext has 1 to 4096 bytes",
             });
         }
-        let (id, read) = self.find(key).await?;
-        self.check_manager(id, &read.row)?;
-        let authority = self.authorize(id, &wish, caller).await?;
+        let (id, authority) = self.sealing_key(wish, (key, context), caller).await?;
         let done = Encrypted {
             blob: self.seal_under(id, context, plaintext).await?,
             key: self.home.arn(id),
         };
         Ok((done, authority))
+    }
+
+    /// A key under which the caller may have something sealed, and by whose leave.
+    pub(super) async fn sealing_key(
+        &self,
+        wish: Wish<'_>,
+        (key, context): (&KeyReference, &EncryptionContext),
+        caller: &Caller,
+    ) -> Result<(KeyId, Authority), KeyError> {
+        let wish = wish
+            .reference(key)
+            .context(context)
+            .with("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
+        let (id, read) = self.find(key).await?;
+        self.check_manager(id, &read.row)?;
+        let authority = self.authorize(id, &wish, caller).await?;
+        Ok((id, authority))
     }
 
     async fn decrypt_for_caller(
@@ -360,7 +371,11 @@ impl Kms {
         context: &EncryptionContext,
         plaintext: &[u8],
     ) -> Result<CiphertextBlob, KeyError> {
-        let version = self.usable(id).await?.current;
+        let row = self.usable(id).await?;
+        if row.spec != KeySpec::Symmetric {
+            return Err(self.wrong_usage(id));
+        }
+        let version = row.current;
         let wrapped = match self.wrapped_version(id, version).await {
             // Nothing that the caller gave names this version: the rows do.
             Err(KeyError::NotAuthentic) => {
@@ -388,7 +403,9 @@ impl Kms {
         blob: &CiphertextBlob,
         context: &EncryptionContext,
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        self.usable(blob.key).await?;
+        if self.usable(blob.key).await?.spec != KeySpec::Symmetric {
+            return Err(KeyError::NotAuthentic);
+        }
         let wrapped = self.wrapped_version(blob.key, blob.version).await?;
         let bound = bound_bytes(blob.key, blob.version, context);
         let sealed = SealedBytes {
@@ -418,7 +435,7 @@ impl Kms {
 }
 
 /// The key of an entry: as it was found, or else as the caller named it.
-fn named(key: &KeyReference, done: Option<(&CiphertextBlob, &KeyArn)>) -> KeyNamed {
+pub(super) fn named(key: &KeyReference, done: Option<(&CiphertextBlob, &KeyArn)>) -> KeyNamed {
     match done {
         Some((blob, arn)) => KeyNamed::kms(arn).with_version(blob.version),
         None => KeyNamed::reference(key),

@@ -5,7 +5,7 @@ use strongroom_meta::{Batch, Scan};
 use super::change::days;
 use super::policies::{NewPolicy, named};
 use super::tags::Tags;
-use super::{KeyDescription, KeyManager, KeyState, Kms, Page, RotationSchedule};
+use super::{KeyDescription, KeyManager, KeySpec, KeyState, Kms, Page, RotationSchedule};
 use crate::arn::{AliasName, KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::error::KeyError;
@@ -19,6 +19,8 @@ use crate::rows::{
 pub struct NewKey {
     /// What its maker says of it: up to 8,192 characters.
     pub description: String,
+    /// What it is to be, and what for.
+    pub spec: KeySpec,
     /// Its first tags.
     pub tags: Tags,
     /// Its policy; `None` for the one that leaves everything to the account.
@@ -30,6 +32,7 @@ impl From<&str> for NewKey {
     fn from(description: &str) -> Self {
         Self {
             description: description.into(),
+            spec: KeySpec::Symmetric,
             tags: Tags::default(),
             policy: None,
         }
@@ -42,7 +45,7 @@ impl Kms {
     /// The most entries on a page of a list.
     pub const PAGE_MAX: usize = 1_000;
 
-    /// Makes a key for encryption and decryption: AES-256, inside the token.
+    /// Makes a key inside the token.
     ///
     /// # Errors
     /// [`KeyError::InvalidRequest`]: the description is too long. [`KeyError::MalformedPolicy`],
@@ -81,6 +84,7 @@ impl Kms {
             }),
             on_demand_rotations: 0,
             description: new.description.clone(),
+            spec: new.spec,
         };
         let prepared = self.prepare_key(id, &row, new, alias, caller).await;
         let mut entry = Entry::new(Event::KeyAdministration, "create-key")
@@ -118,17 +122,21 @@ impl Kms {
             }
             None => None,
         };
-        let version = self
-            .make_version(id, row.current, Origin::Creation, row.created)
-            .await?;
         let mut batch = Batch::new();
+        if row.spec == KeySpec::Symmetric {
+            let version = self
+                .make_version(id, row.current, Origin::Creation, row.created)
+                .await?;
+            rows::create(
+                &mut batch,
+                KEY_VERSIONS,
+                &rows::version_key(id, row.current),
+                &version,
+            );
+        } else {
+            self.prepare_special(id, row, &mut batch).await?;
+        }
         rows::create(&mut batch, KEYS, id.as_bytes(), row);
-        rows::create(
-            &mut batch,
-            KEY_VERSIONS,
-            &rows::version_key(id, row.current),
-            &version,
-        );
         if let Some(due) = Due::of(id, row) {
             batch.put(DUE, due.to_bytes(), []);
         }
@@ -321,6 +329,7 @@ impl Kms {
             arn: self.home.arn(id),
             state: row.state,
             manager: row.manager,
+            spec: row.spec,
             current_version: row.current,
             created: row.created,
             rotation: row.rotation,

@@ -10,13 +10,16 @@ mod change;
 mod ciphertext;
 mod cryptography;
 mod custodian;
+mod data_pairs;
 mod destruction;
 mod due;
 mod grants;
 mod keys;
+mod pairs;
 mod policies;
 mod rewrap;
 mod rotation;
+mod spec;
 mod states;
 mod tags;
 mod usage;
@@ -42,13 +45,16 @@ pub use certificate::{
 };
 pub use ciphertext::CiphertextBlob;
 pub use cryptography::{Decrypted, Encrypted, GeneratedDataKey, Reencrypted};
+pub use data_pairs::{DataKeyPairSpec, GeneratedDataKeyPair};
 pub use due::DueReport;
 pub use grants::{Grant, GrantConstraint, GrantFilter, GrantOperation, GrantReference, NewGrant};
 pub use keys::NewKey;
+pub use pairs::{PublicKey, SignedMessage};
 pub use policies::NewPolicy;
 pub(crate) use rewrap::rewrap_jobs;
 pub use rewrap::{RewrapJob, RewrapLevel, RewrapProgress, RewrapState};
 pub use rotation::{RotationSchedule, RotationStatus};
+pub use spec::{KeySpec, SigningAlgorithm};
 pub use tags::Tags;
 pub use usage::{KeyOperation, KeyUsage, LastUse};
 pub use versions::{RotationKind, VersionDescription, VersionState};
@@ -94,6 +100,8 @@ pub struct KeyDescription {
     pub state: KeyState,
     /// Who decides over it.
     pub manager: KeyManager,
+    /// What it is and what it is for.
+    pub spec: KeySpec,
     /// The version that encrypts. Every version decrypts.
     pub current_version: KeyVersion,
     /// When it was made.
@@ -142,6 +150,8 @@ pub struct Kms {
     entropy: Arc<dyn Entropy>,
     /// Wrapped key versions whose MAC was found right. They never change, so they need no expiry.
     verified: Mutex<LruCache<(KeyId, KeyVersion), Arc<WrappedKey>>>,
+    /// HMAC keys and key pairs whose MAC was found right. They never change either.
+    vouched: Mutex<LruCache<KeyId, Arc<pairs::VouchedKey>>>,
     governances: access::Governances,
     /// Held while a key, an alias or a state is changed.
     administration: tokio::sync::Mutex<()>,
@@ -181,6 +191,7 @@ impl Kms {
             clock,
             entropy,
             verified: Mutex::new(LruCache::new(Self::VERIFIED_MAX)),
+            vouched: Mutex::new(LruCache::new(Self::VERIFIED_MAX)),
             administration: tokio::sync::Mutex::default(),
             observers: Mutex::default(),
             noted: Mutex::default(),

@@ -305,6 +305,7 @@ impl Kms {
         {
             self.check_manager(id, row)?;
         }
+        self.check_rotated(id, row)?;
         match row.state {
             KeyState::Enabled | KeyState::Disabled => Ok(()),
             KeyState::PendingDeletion { .. } | KeyState::Destroyed { .. } => {

@@ -20,7 +20,7 @@ use strongroom_meta::Batch;
 
 use super::access::Wish;
 use super::change::days;
-use super::{KeyDescription, KeyState, Kms};
+use super::{KeyDescription, KeySpec, KeyState, Kms};
 use crate::arn::{KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::error::KeyError;
@@ -102,6 +102,7 @@ impl Kms {
                 kms.check_manager(id, &row)?;
                 let wish = Wish::to("RotateKeyOnDemand").reference(&reference);
                 kms.authorize(id, &wish, &caller).await?;
+                kms.check_rotated(id, &row)?;
                 kms.check_enabled(id, &row)?;
                 if row.on_demand_rotations >= Self::ON_DEMAND_ROTATIONS_MAX {
                     return Err(KeyError::LimitExceeded {
@@ -146,6 +147,7 @@ impl Kms {
             .reference(reference)
             .with("kms:RotationPeriodInDays", period_days);
         self.change_key_as(&wish, reference, entry, caller, |id, row| {
+            self.check_rotated(id, row)?;
             self.check_enabled(id, row)?;
             if !Self::ROTATION_DAYS.contains(&period_days) {
                 return Err(KeyError::InvalidRequest {
@@ -178,6 +180,7 @@ impl Kms {
     ) -> Result<(), KeyError> {
         let entry = Entry::new(Event::KeyAdministration, "disable-key-rotation");
         self.change_key(reference, entry, caller, |id, row| {
+            self.check_rotated(id, row)?;
             self.check_enabled(id, row)?;
             row.rotation = None;
             Ok(())
@@ -197,11 +200,23 @@ impl Kms {
         reference: &KeyReference,
     ) -> Result<RotationStatus, KeyError> {
         let (key, read) = self.find(reference).await?;
+        self.check_rotated(key, &read.row)?;
         let automatic = match read.row.state {
             KeyState::PendingDeletion { .. } => None,
             _ => read.row.rotation,
         };
         Ok(RotationStatus { key, automatic })
+    }
+
+    /// HMAC keys and key pairs keep their value: what they made names no version.
+    pub(super) fn check_rotated(&self, id: KeyId, row: &KeyRow) -> Result<(), KeyError> {
+        if row.spec == KeySpec::Symmetric {
+            return Ok(());
+        }
+        Err(KeyError::NotForThisKey {
+            key: self.home.arn(id),
+            rule: "only keys for symmetric encryption are rotated",
+        })
     }
 
     /// Rotates a key whose date has come, and gives its new version; `None` when by now there is

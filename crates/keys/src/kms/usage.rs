@@ -33,15 +33,33 @@ pub enum KeyOperation {
     GenerateDataKey,
     /// `GenerateDataKeyWithoutPlaintext`.
     GenerateDataKeyWithoutPlaintext,
+    /// `GenerateDataKeyPair`.
+    GenerateDataKeyPair,
+    /// `GenerateDataKeyPairWithoutPlaintext`.
+    GenerateDataKeyPairWithoutPlaintext,
+    /// `GenerateMac`.
+    GenerateMac,
+    /// `VerifyMac`.
+    VerifyMac,
+    /// `Sign`.
+    Sign,
+    /// `Verify`.
+    Verify,
 }
 
 impl KeyOperation {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Encrypt,
         Self::Decrypt,
         Self::ReEncrypt,
         Self::GenerateDataKey,
         Self::GenerateDataKeyWithoutPlaintext,
+        Self::GenerateDataKeyPair,
+        Self::GenerateDataKeyPairWithoutPlaintext,
+        Self::GenerateMac,
+        Self::VerifyMac,
+        Self::Sign,
+        Self::Verify,
     ];
 
     /// The name in the protocol.
@@ -53,6 +71,12 @@ impl KeyOperation {
             Self::ReEncrypt => "ReEncrypt",
             Self::GenerateDataKey => "GenerateDataKey",
             Self::GenerateDataKeyWithoutPlaintext => "GenerateDataKeyWithoutPlaintext",
+            Self::GenerateDataKeyPair => "GenerateDataKeyPair",
+            Self::GenerateDataKeyPairWithoutPlaintext => "GenerateDataKeyPairWithoutPlaintext",
+            Self::GenerateMac => "GenerateMac",
+            Self::VerifyMac => "VerifyMac",
+            Self::Sign => "Sign",
+            Self::Verify => "Verify",
         }
     }
 }

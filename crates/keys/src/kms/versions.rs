@@ -250,6 +250,7 @@ impl Kms {
 
     /// Forgets the wrapped versions of a key.
     pub(super) fn forget_versions(&self, id: KeyId) {
+        self.vouched.lock().pop(&id);
         let mut verified = self.verified.lock();
         let over: Vec<_> = verified
             .iter()

@@ -6,7 +6,7 @@ use strongroom_pkcs11::{KeyLabel, WrappedKey};
 use super::{RowFormat, VERSION};
 use crate::arn::{KeyId, KeyVersion};
 use crate::encoding::{Decoder, Encoder};
-use crate::kms::{KeyManager, KeyState, Kms, RotationSchedule};
+use crate::kms::{KeyManager, KeySpec, KeyState, Kms, RotationSchedule};
 
 /// A KMS key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,7 +22,11 @@ pub(crate) struct KeyRow {
     pub(crate) on_demand_rotations: u32,
     /// At most 8,192 characters.
     pub(crate) description: String,
+    pub(crate) spec: KeySpec,
 }
+
+/// The version of the row of a key that is not for symmetric encryption.
+const VERSION_WITH_SPEC: u8 = 2;
 
 impl RowFormat for KeyRow {
     fn encode(&self) -> Vec<u8> {
@@ -39,7 +43,11 @@ impl RowFormat for KeyRow {
         let (period_days, next) = self.rotation.map_or((0, 0), |rotation| {
             (rotation.period_days, rotation.next.micros())
         });
-        Encoder::new(VERSION)
+        let version = match self.spec {
+            KeySpec::Symmetric => VERSION,
+            KeySpec::Mac(_) | KeySpec::Pair(..) => VERSION_WITH_SPEC,
+        };
+        let row = Encoder::new(version)
             .u8(state)
             .u8(manager)
             .u32(self.current.0)
@@ -48,12 +56,18 @@ impl RowFormat for KeyRow {
             .u32(period_days)
             .i64(next)
             .u32(self.on_demand_rotations)
-            .counted(self.description.as_bytes())
-            .finish()
+            .counted(self.description.as_bytes());
+        match self.spec {
+            KeySpec::Symmetric => row,
+            spec => row.u8(spec.code()),
+        }
+        .finish()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut fields = Decoder::new(bytes, VERSION)?;
+        let has_spec = bytes.first() == Some(&VERSION_WITH_SPEC);
+        let version = if has_spec { VERSION_WITH_SPEC } else { VERSION };
+        let mut fields = Decoder::new(bytes, version)?;
         let state = fields.u8()?;
         let manager = match fields.u8()? {
             1 => KeyManager::Customer,
@@ -85,7 +99,13 @@ impl RowFormat for KeyRow {
         };
         let on_demand_rotations = fields.u32()?;
         let description = fields.text()?;
+        let spec = if has_spec {
+            KeySpec::of_code(fields.u8()?).filter(|spec| *spec != KeySpec::Symmetric)?
+        } else {
+            KeySpec::Symmetric
+        };
         fields.finish(Self {
+            spec,
             state,
             manager,
             current,

@@ -4,6 +4,7 @@ mod access;
 mod data_keys;
 mod ends;
 mod kms_keys;
+mod pairs;
 mod rewraps;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub(crate) use kms_keys::{
     AliasRow, Due, DueAct, KeyRow, KeyVersionRow, Material, Origin, TagRow, tag_key, version_key,
     version_mac_message,
 };
+pub(crate) use pairs::{PublicKeyRow, wrapped_mac_message};
 pub(crate) use rewraps::CompromisedRow;
 pub(crate) use uses::LastUseRow;
 
@@ -33,6 +35,8 @@ pub(crate) const ALIASES: Table = Table::new("kms_aliases");
 pub(crate) const KEY_ALIASES: Table = Table::new("kms_key_aliases");
 /// The tags of KMS keys, by key id and tag key.
 pub(crate) const KEY_TAGS: Table = Table::new("kms_key_tags");
+/// The public keys of key pairs, by key id.
+pub(crate) const PUBLIC_KEYS: Table = Table::new("kms_public_keys");
 /// The policies of KMS keys that were given one, by key id.
 pub(crate) const KEY_POLICIES: Table = Table::new("kms_key_policies");
 /// Grants, by key id and grant id.

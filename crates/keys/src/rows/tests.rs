@@ -8,8 +8,8 @@ use super::*;
 use crate::arn::{KeyId, KeyVersion};
 use crate::context::EncryptionContext;
 use crate::kms::{
-    CiphertextBlob, GrantConstraint, GrantOperation, KeyManager, KeyOperation, KeyState, LastUse,
-    RewrapLevel, RewrapProgress, RewrapState, RotationSchedule,
+    CiphertextBlob, GrantConstraint, GrantOperation, KeyManager, KeyOperation, KeySpec, KeyState,
+    LastUse, RewrapLevel, RewrapProgress, RewrapState, RotationSchedule,
 };
 use crate::names::BucketKeyId;
 
@@ -86,6 +86,7 @@ fn the_documented_rows_decode() {
         }),
         on_demand_rotations: 0,
         description: "Photos, all of them".into(),
+        spec: KeySpec::Symmetric,
     };
     assert_documented(KEYS, 0, &row);
     let policy = "{\"Statement\":{\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"000000000000\"},\
@@ -181,6 +182,7 @@ fn the_documented_rows_of_a_destroyed_key_decode() {
         rotation: None,
         on_demand_rotations: 0,
         description: "Films, long gone".into(),
+        spec: KeySpec::Symmetric,
     };
     assert_is(&example_under("Destroyed keys", 0, "value"), &row);
     let id: KeyId = "ffeeddcc-bbaa-4988-8776-655443322110"
@@ -261,6 +263,57 @@ fn the_documented_rows_of_the_end_of_a_key_decode() {
         value[1] = kind;
         assert!(CertificateRow::decode(&value).is_none());
     }
+}
+
+#[test]
+fn the_documented_rows_of_a_key_pair_decode() {
+    let created = Timestamp::from_seconds(1_800_000_000);
+    let (heading, spec) = (
+        "HMAC keys and key pairs",
+        KeySpec::named("ECC_NIST_P256", "SIGN_VERIFY").expect("a spec"),
+    );
+    let row = KeyRow {
+        state: KeyState::Enabled,
+        manager: KeyManager::Customer,
+        current: KeyVersion(1),
+        created,
+        rotation: None,
+        on_demand_rotations: 0,
+        description: "Signs releases".into(),
+        spec,
+    };
+    let value = example_under(heading, 0, "value");
+    assert_eq!(KeyRow::decode(&value).as_ref(), Some(&row));
+    assert_eq!(row.encode(), value);
+    // Of the second version only keys that the first cannot tell.
+    for code in [0, 15] {
+        let mut value = value.clone();
+        *value.last_mut().expect("a byte") = code;
+        assert!(KeyRow::decode(&value).is_none());
+    }
+    let id: KeyId = "0f1e2d3c-4b5a-4697-a8b9-c0d1e2f30415"
+        .parse()
+        .expect("an id");
+    let wrapped = WrappedKey {
+        kek: KeyLabel("strongroom-root-kek-1".into()),
+        bytes: example_under(heading, 2, "wrapped key"),
+    };
+    let public = example(PUBLIC_KEYS, 0, "value")[3..].to_vec();
+    assert_eq!(
+        wrapped_mac_message(id, KeyVersion(1), spec, &wrapped, &public),
+        example_under(heading, 2, "MAC message")
+    );
+    let mac = example_under(heading, 2, "MAC");
+    let row = KeyVersionRow {
+        origin: Origin::Creation,
+        created,
+        material: Material::Wrapped {
+            wrapped,
+            mac: mac.try_into().expect("32 bytes"),
+        },
+    };
+    assert_is(&example_under(heading, 2, "value"), &row);
+    assert_documented(PUBLIC_KEYS, 0, &PublicKeyRow { der: public });
 }
 
 #[test]

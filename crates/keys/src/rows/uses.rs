@@ -19,6 +19,12 @@ impl RowFormat for LastUseRow {
             KeyOperation::ReEncrypt => 3,
             KeyOperation::GenerateDataKey => 4,
             KeyOperation::GenerateDataKeyWithoutPlaintext => 5,
+            KeyOperation::GenerateDataKeyPair => 6,
+            KeyOperation::GenerateDataKeyPairWithoutPlaintext => 7,
+            KeyOperation::GenerateMac => 8,
+            KeyOperation::VerifyMac => 9,
+            KeyOperation::Sign => 10,
+            KeyOperation::Verify => 11,
         };
         Encoder::new(VERSION)
             .i64(used.at.micros())

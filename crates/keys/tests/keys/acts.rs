@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use strongroom_keys::{
-    AccessKeyId, AliasName, EncryptionContext, GrantId, GrantOperation, GrantReference,
-    KeyDescription, KeyEnvelope, KeyError, KeyReference, KeyVersion, Kms, NewGrant, NewPolicy,
-    ObjectName, Protection, Role,
+    AccessKeyId, AliasName, DataKeyPairSpec, EncryptionContext, GrantId, GrantOperation,
+    GrantReference, KeyDescription, KeyEnvelope, KeyError, KeyReference, KeySpec, KeyVersion, Kms,
+    NewGrant, NewKey, NewPolicy, ObjectName, Protection, Role, SignedMessage, SigningAlgorithm,
 };
 use strongroom_seal::DataKey;
 
@@ -17,6 +17,10 @@ use crate::world::{
 
 pub(crate) const PLAINTEXT: &[u8] = b"what is encrypted here is not for the log";
 
+fn ecdsa() -> SigningAlgorithm {
+    SigningAlgorithm::named("ECDSA_SHA_256").expect("an algorithm")
+}
+
 /// A service with one of everything in it.
 pub(crate) struct Stage {
     pub(crate) world: World,
@@ -25,6 +29,10 @@ pub(crate) struct Stage {
     pub(crate) pending: KeyDescription,
     /// Only administrators may use it, and users by a grant.
     pub(crate) guarded: KeyDescription,
+    pub(crate) mac_key: KeyDescription,
+    pub(crate) mac: Vec<u8>,
+    pub(crate) pair: KeyDescription,
+    pub(crate) signature: Vec<u8>,
     pub(crate) named_grant: NewGrant,
     pub(crate) grant: GrantId,
     pub(crate) alias: AliasName,
@@ -56,6 +64,25 @@ impl Stage {
             .schedule_key_deletion(&pending.id.into(), 7, &caller())
             .await;
         done.expect("it is scheduled");
+        let mut special = Vec::new();
+        for (spec, usage) in [
+            ("HMAC_256", "GENERATE_VERIFY_MAC"),
+            ("ECC_NIST_P256", "SIGN_VERIFY"),
+        ] {
+            let new = NewKey {
+                spec: KeySpec::named(spec, usage).expect("a spec"),
+                ..NewKey::default()
+            };
+            special.push(kms.create_key(new, &caller()).await.expect("a key"));
+        }
+        let [mac_key, pair] = special.try_into().expect("two");
+        let made = kms
+            .generate_mac(&mac_key.id.into(), "HMAC_SHA_256", PLAINTEXT, &caller())
+            .await;
+        let mac = made.expect("a MAC").1;
+        let message = SignedMessage::Raw(PLAINTEXT);
+        let signed = kms.sign(&pair.id.into(), ecdsa(), message, &caller()).await;
+        let signature = signed.expect("a signature").1;
         let policy = NewPolicy {
             document: policy(&[allow("arn:aws:iam::000000000000:role/admin", "kms:*")]),
             bypass_lockout_check: false,
@@ -130,6 +157,10 @@ impl Stage {
             disabled,
             pending,
             guarded,
+            mac_key,
+            mac,
+            pair,
+            signature,
             named_grant,
             grant,
             alias,
@@ -173,6 +204,17 @@ pub(crate) enum Act {
     Rewrap,
     RewrapByWrongKey,
     Refuse,
+    GenerateMac,
+    GenerateMacByDataKey,
+    VerifyMac,
+    VerifyWrongMac,
+    Sign,
+    Verify,
+    VerifyWrongSignature,
+    GetPublicKey,
+    GetNoPublicKey,
+    GenerateDataKeyPair,
+    GenerateDataKeyPairWithoutPlaintext,
     Encrypt,
     EncryptUnderNothing,
     Decrypt,
@@ -221,7 +263,7 @@ pub(crate) enum Act {
 }
 
 /// Every act, what its last entry says was done, and why not.
-pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 64] = {
+pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 75] = {
     use Act::*;
     const ADMINISTRATION: &str = "key-administration";
     const MISMATCH: Option<&str> = Some("customer-key-mismatch");
@@ -251,6 +293,42 @@ pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 64] = {
         (Rewrap, "key-use", "rewrap", None),
         (RewrapByWrongKey, "key-use", "rewrap", MISMATCH),
         (Refuse, "key-use", "refuse", Some("customer-key-malformed")),
+        (GenerateMac, "key-use", "generate-mac", None),
+        (
+            GenerateMacByDataKey,
+            "key-use",
+            "generate-mac",
+            Some("wrong-usage"),
+        ),
+        (VerifyMac, "key-use", "verify-mac", None),
+        (VerifyWrongMac, "key-use", "verify-mac", Some("wrong-mac")),
+        (Sign, "key-use", "sign", None),
+        (Verify, "key-use", "verify", None),
+        (
+            VerifyWrongSignature,
+            "key-use",
+            "verify",
+            Some("wrong-signature"),
+        ),
+        (GetPublicKey, "key-use", "get-public-key", None),
+        (
+            GetNoPublicKey,
+            "key-use",
+            "get-public-key",
+            Some("not-for-this-key"),
+        ),
+        (
+            GenerateDataKeyPair,
+            "key-use",
+            "generate-data-key-pair",
+            None,
+        ),
+        (
+            GenerateDataKeyPairWithoutPlaintext,
+            "key-use",
+            "generate-data-key-pair-without-plaintext",
+            None,
+        ),
         (Encrypt, "key-use", "encrypt", None),
         (
             EncryptUnderNothing,
@@ -446,6 +524,62 @@ impl Act {
                 let refusal = KeyError::CustomerKeyMalformed { rule: "a rule" };
                 keys.log_refusal("bucket", "key", &refusal, who).await?;
                 Err(refusal)
+            }
+            Self::GenerateMac | Self::GenerateMacByDataKey => {
+                let by = if self == Self::GenerateMac {
+                    &stage.mac_key.id.into()
+                } else {
+                    key
+                };
+                let made = kms.generate_mac(by, "HMAC_SHA_256", PLAINTEXT, who).await?;
+                Ok(vec![made.1])
+            }
+            Self::VerifyMac | Self::VerifyWrongMac => {
+                let by = &stage.mac_key.id.into();
+                let mac = if self == Self::VerifyMac {
+                    &stage.mac[..]
+                } else {
+                    &[7; 32]
+                };
+                let verified = kms
+                    .verify_mac(by, "HMAC_SHA_256", PLAINTEXT, mac, who)
+                    .await;
+                verified.map(|_| Vec::new())
+            }
+            Self::Sign => {
+                let by = &stage.pair.id.into();
+                let message = SignedMessage::Raw(PLAINTEXT);
+                let signed = kms.sign(by, ecdsa(), message, who).await;
+                signed.map(|_| Vec::new())
+            }
+            Self::Verify | Self::VerifyWrongSignature => {
+                let by = &stage.pair.id.into();
+                let message = if self == Self::Verify {
+                    SignedMessage::Raw(PLAINTEXT)
+                } else {
+                    SignedMessage::Raw(b"another")
+                };
+                let verified = kms
+                    .verify(by, ecdsa(), message, &stage.signature, who)
+                    .await;
+                verified.map(|_| Vec::new())
+            }
+            Self::GetPublicKey => {
+                let found = kms.public_key(&stage.pair.id.into(), who).await;
+                found.map(|_| Vec::new())
+            }
+            Self::GetNoPublicKey => kms.public_key(key, who).await.map(|_| Vec::new()),
+            Self::GenerateDataKeyPair => {
+                let spec = DataKeyPairSpec::P256;
+                let made = kms.generate_data_key_pair(key, pairs, spec, who).await?;
+                Ok(vec![made.private.to_vec()])
+            }
+            Self::GenerateDataKeyPairWithoutPlaintext => {
+                let spec = DataKeyPairSpec::P256;
+                let made = kms
+                    .generate_data_key_pair_without_plaintext(key, pairs, spec, who)
+                    .await;
+                made.map(|_| Vec::new())
             }
             Self::Encrypt => {
                 let encrypt = kms.encrypt(key, pairs, PLAINTEXT, who).await;

@@ -9,7 +9,7 @@ use strongroom_environment::Clock;
 use strongroom_keys::{
     AliasName, Caller, ChainLink, CiphertextBlob, GrantConstraint, GrantFilter, GrantOperation,
     KeyEnvelope, KeyManager, KeyState, KeyVersion, Kms, LedgerKey, NewGrant, NewKey, NewPolicy,
-    ProtectedVersion, Protection, Role, Standing, Tags,
+    ProtectedVersion, Protection, Role, SignedMessage, SigningAlgorithm, Standing, Tags,
 };
 use strongroom_meta::Batch;
 
@@ -168,7 +168,7 @@ async fn the_installation_of_the_page_is_what_is_written() {
     let new = NewKey {
         description: "Photos, all of them".into(),
         tags: Tags::new(tags).expect("tags"),
-        policy: None,
+        ..NewKey::default()
     };
     let made = kms.create_key(new, who).await;
     assert_eq!(made.expect("a key").id, key());
@@ -321,6 +321,44 @@ async fn what_is_left_of_a_destroyed_key_is_on_the_page() {
         let (_, _, found) = row.expect("it is there");
         assert_eq!(HEXLOWER.encode(found), HEXLOWER.encode(value), "{table}");
     }
+}
+
+#[tokio::test]
+async fn the_key_pair_of_the_page_signs() {
+    let Installation {
+        ground, service, ..
+    } = Installation::start().await;
+    let [of_key, of_version] = Example::all("HMAC keys and key pairs")
+        .try_into()
+        .expect("two");
+    for (table, example) in [("kms_keys", &of_key), ("kms_key_versions", &of_version)] {
+        let [place, value] = ["key", "value"].map(|name| example.bytes(name));
+        ground
+            .set(strongroom_meta::Table::new(table), place, Some(value))
+            .await;
+    }
+    let (kms, who) = (&service.kms, &caller());
+    let pair = &"0f1e2d3c-4b5a-4697-a8b9-c0d1e2f30415"
+        .parse()
+        .expect("a key id");
+    let public = kms.public_key(pair, who).await.expect("a public key");
+    let documented = Example::one("Table `kms_public_keys`");
+    assert_eq!(public.der, documented.bytes("value")[3..]);
+    let algorithm = SigningAlgorithm::named("ECDSA_SHA_256").expect("an algorithm");
+    let message = SignedMessage::Raw(b"a release");
+    let (_, signature) = kms
+        .sign(pair, algorithm, message, who)
+        .await
+        .expect("it signs");
+    kms.verify(pair, algorithm, message, &signature, who)
+        .await
+        .expect("it verifies");
+    let mac_key = aws_lc_rs::hmac::Key::new(
+        aws_lc_rs::hmac::HMAC_SHA256,
+        Example::one("Table `kms_key_versions`").bytes("MAC key"),
+    );
+    let mac = aws_lc_rs::hmac::sign(&mac_key, of_version.bytes("MAC message"));
+    assert_eq!(mac.as_ref(), of_version.bytes("MAC"));
 }
 
 #[test]

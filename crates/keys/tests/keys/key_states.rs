@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use strongroom_keys::{
-    AliasName, EncryptionContext, GrantFilter, GrantId, GrantReference, KeyDescription,
-    KeyEnvelope, KeyError, KeyManager, KeyReference, KeyState, Kms, LedgerKey, NewPolicy,
-    ObjectName, Protection,
+    AliasName, DataKeyPairSpec, EncryptionContext, GrantFilter, GrantId, GrantReference,
+    KeyDescription, KeyEnvelope, KeyError, KeyManager, KeyReference, KeySpec, KeyState, Kms,
+    LedgerKey, NewKey, NewPolicy, ObjectName, Protection, SignedMessage, SigningAlgorithm,
 };
 
 use crate::world::{
@@ -55,6 +55,15 @@ enum Operation {
     RetireGrant,
     RetireGrantByToken,
     RunDue,
+    GenerateMac,
+    VerifyMac,
+    Sign,
+    Verify,
+    GetPublicKey,
+    EncryptByPair,
+    DecryptByPair,
+    GenerateDataKeyPair,
+    GenerateDataKeyPairWithoutPlaintext,
     Encrypt,
     Decrypt,
     DecryptAsExpected,
@@ -83,7 +92,7 @@ const NO_KEY: &str = "no-such-key";
 const NO_ALIAS: &str = "no-such-alias";
 
 /// For each operation, what comes of it when the key is enabled, disabled, pending deletion, destroyed.
-const TABLE: [(Operation, [&str; 4]); 48] = {
+const TABLE: [(Operation, [&str; 4]); 57] = {
     use Operation::*;
     [
         (DescribeKey, [OK, OK, OK, NO_KEY]),
@@ -116,6 +125,18 @@ const TABLE: [(Operation, [&str; 4]); 48] = {
         (RetireGrant, [OK, OK, OK, NO_KEY]),
         (RetireGrantByToken, [OK, OK, OK, NO_KEY]),
         (RunDue, [OK, OK, OK, OK]),
+        (GenerateMac, [OK, DISABLED, PENDING, NO_KEY]),
+        (VerifyMac, [OK, DISABLED, PENDING, NO_KEY]),
+        (Sign, [OK, DISABLED, PENDING, NO_KEY]),
+        (Verify, [OK, DISABLED, PENDING, NO_KEY]),
+        (GetPublicKey, [OK, DISABLED, PENDING, NO_KEY]),
+        (EncryptByPair, [OK, DISABLED, PENDING, NO_KEY]),
+        (DecryptByPair, [OK, DISABLED, PENDING, NO_KEY]),
+        (GenerateDataKeyPair, [OK, DISABLED, PENDING, NO_KEY]),
+        (
+            GenerateDataKeyPairWithoutPlaintext,
+            [OK, DISABLED, PENDING, NO_KEY],
+        ),
         (Encrypt, [OK, DISABLED, PENDING, NO_KEY]),
         (Decrypt, [OK, DISABLED, PENDING, NO_KEY]),
         (DecryptAsExpected, [OK, DISABLED, PENDING, NO_KEY]),
@@ -140,6 +161,13 @@ const TABLE: [(Operation, [&str; 4]); 48] = {
     ]
 };
 
+const MAC: &str = "HMAC_SHA_256";
+const OAEP: &str = "RSAES_OAEP_SHA_256";
+
+fn ecdsa() -> SigningAlgorithm {
+    SigningAlgorithm::named("ECDSA_SHA_256").expect("an algorithm")
+}
+
 struct Stage {
     world: World,
     key: KeyDescription,
@@ -153,11 +181,16 @@ struct Stage {
     blob: Vec<u8>,
     other_blob: Vec<u8>,
     grant: (GrantId, String),
+    /// Of the spec that the operation wants, in the same state.
+    special: KeyDescription,
+    /// What it made while it was enabled: a MAC, a signature, a ciphertext.
+    made: Vec<u8>,
 }
 
 impl Stage {
-    async fn new(state: State) -> Self {
+    async fn new(state: State, operation: Operation) -> Self {
         let world = World::new().await;
+        let (special, made) = Self::special(&world, operation).await;
         let (key, other) = (world.kms_key().await, world.kms_key().await);
         let kms = &world.service.kms;
         let mut aliases = Vec::new();
@@ -194,23 +227,24 @@ impl Stage {
             .create_grant(&key.id.into(), &a_grant(), &caller())
             .await
             .expect("a grant");
-        match state {
-            State::Enabled => {}
-            State::Disabled => {
-                let changed = kms.disable_key(&key.id.into(), &caller()).await;
-                changed.expect("it is disabled");
-            }
-            State::PendingDeletion | State::Destroyed => {
-                let changed = kms
-                    .schedule_key_deletion(&key.id.into(), 7, &caller())
-                    .await;
-                changed.expect("it is scheduled");
+        for of in [&key, &special] {
+            let of = &of.id.into();
+            match state {
+                State::Enabled => {}
+                State::Disabled => {
+                    let changed = kms.disable_key(of, &caller()).await;
+                    changed.expect("it is disabled");
+                }
+                State::PendingDeletion | State::Destroyed => {
+                    let changed = kms.schedule_key_deletion(of, 7, &caller()).await;
+                    changed.expect("it is scheduled");
+                }
             }
         }
         if state == State::Destroyed {
             world.clock.pass(Duration::from_secs(7 * 86_400));
             let report = kms.run_due(&caller()).await.expect("it is destroyed");
-            assert_eq!(report.destroyed, std::slice::from_ref(&key.arn));
+            assert_eq!(report.destroyed.len(), 2);
         }
         Self {
             world,
@@ -225,7 +259,39 @@ impl Stage {
             blob,
             other_blob,
             grant,
+            special,
+            made,
         }
+    }
+
+    async fn special(world: &World, operation: Operation) -> (KeyDescription, Vec<u8>) {
+        let kms = &world.service.kms;
+        let spec = match operation {
+            Operation::GenerateMac | Operation::VerifyMac => {
+                KeySpec::named("HMAC_256", "GENERATE_VERIFY_MAC")
+            }
+            Operation::EncryptByPair | Operation::DecryptByPair => {
+                KeySpec::named("RSA_2048", "ENCRYPT_DECRYPT")
+            }
+            _ => KeySpec::named("ECC_NIST_P256", "SIGN_VERIFY"),
+        };
+        let new = NewKey {
+            spec: spec.expect("a spec"),
+            ..NewKey::default()
+        };
+        let special = kms.create_key(new, &caller()).await.expect("a key");
+        let (key, who) = (&special.id.into(), &caller());
+        let made = match operation {
+            Operation::VerifyMac => kms.generate_mac(key, MAC, b"text", who).await,
+            Operation::Verify => {
+                let message = SignedMessage::Raw(b"text");
+                kms.sign(key, ecdsa(), message, who).await
+            }
+            Operation::DecryptByPair => kms.encrypt_by_pair(key, OAEP, b"text", who).await,
+            _ => Ok((special.arn.clone(), Vec::new())),
+        };
+        let made = made.expect("it is enabled").1;
+        (special, made)
     }
 
     async fn run(&self, operation: Operation) -> Result<(), KeyError> {
@@ -237,6 +303,7 @@ impl Stage {
         );
         let (key, other): (&KeyReference, &KeyReference) =
             (&self.key.id.into(), &self.other.id.into());
+        let special: &KeyReference = &self.special.id.into();
         let empty = &EncryptionContext::empty();
         let new_name = &object("bucket", "new");
         let rewrap = |from: KeyEnvelope, with: Option<u8>, to: Protection| async move {
@@ -317,6 +384,43 @@ impl Stage {
                 assert!(kms.run_due(who).await?.failed.is_empty());
                 Ok(())
             }
+            Op::GenerateMac => kms.generate_mac(special, MAC, b"text", who).await.map(drop),
+            Op::VerifyMac => {
+                let verified = kms.verify_mac(special, MAC, b"text", &self.made, who).await;
+                verified.map(drop)
+            }
+            Op::Sign => {
+                let message = SignedMessage::Raw(b"text");
+                kms.sign(special, ecdsa(), message, who).await.map(drop)
+            }
+            Op::Verify => {
+                let message = SignedMessage::Raw(b"text");
+                let verified = kms.verify(special, ecdsa(), message, &self.made, who).await;
+                verified.map(drop)
+            }
+            Op::GetPublicKey => kms.public_key(special, who).await.map(drop),
+            Op::EncryptByPair => {
+                let encrypted = kms.encrypt_by_pair(special, OAEP, b"text", who).await;
+                encrypted.map(drop)
+            }
+            Op::DecryptByPair => {
+                let opened = kms.decrypt_by_pair(special, OAEP, &self.made, who).await?;
+                assert_eq!(*opened.1, b"text");
+                Ok(())
+            }
+            Op::GenerateDataKeyPair => {
+                let spec = DataKeyPairSpec::P256;
+                let made = kms.generate_data_key_pair(key, empty, spec, who).await;
+                made.map(drop)
+            }
+            Op::GenerateDataKeyPairWithoutPlaintext => {
+                let spec = DataKeyPairSpec::P256;
+                let made = kms
+                    .generate_data_key_pair_without_plaintext(key, empty, spec, who)
+                    .await?;
+                assert!(made.private.is_empty());
+                Ok(())
+            }
             Op::Encrypt => kms.encrypt(key, empty, b"text", who).await.map(drop),
             Op::Decrypt => kms.decrypt(&self.blob, empty, None, who).await.map(drop),
             Op::DecryptAsExpected => {
@@ -389,7 +493,7 @@ async fn each_operation_answers_by_the_state_of_the_key() {
             State::Destroyed,
         ];
         for (state, expected) in states.into_iter().zip(expected) {
-            let stage = Stage::new(state).await;
+            let stage = Stage::new(state, operation).await;
             let rows = stage.world.rows().await;
             let result = stage.run(operation).await;
             let code = result.as_ref().map_or_else(KeyError::code, |()| OK);

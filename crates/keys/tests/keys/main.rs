@@ -16,6 +16,7 @@ mod kms;
 mod ledger;
 mod objects;
 mod page;
+mod pairs;
 mod rewrap;
 mod rotation;
 mod start;

@@ -25,7 +25,7 @@ async fn tags_are_given_changed_and_taken_away() {
     let new = NewKey {
         description: "tagged".into(),
         tags: tags(&[("team", "imaging"), ("Team", "")]),
-        policy: None,
+        ..NewKey::default()
     };
     let key = &kms.create_key(new, who).await.expect("a key").id.into();
     let other = &world.kms_key().await.id.into();

@@ -55,12 +55,13 @@ impl Clock for StillClock {
 }
 
 /// Every table of the key service.
-pub(crate) const TABLES: [Table; 17] = [
+pub(crate) const TABLES: [Table; 18] = [
     Table::new("kms_keys"),
     Table::new("kms_key_versions"),
     Table::new("kms_aliases"),
     Table::new("kms_key_aliases"),
     Table::new("kms_key_tags"),
+    Table::new("kms_public_keys"),
     Table::new("kms_key_policies"),
     Table::new("kms_grants"),
     Table::new("kms_grants_of"),

@@ -19,8 +19,9 @@ pub use member::{MemberState, MemberStatus};
 
 use crate::config::HsmConfig;
 use crate::hsm::HsmToken;
+use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
 use crate::token::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, TokenKeys, WrappedKey,
+    KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, TokenKeys, WrappedKey, WrappedPair,
 };
 use member::Member;
 
@@ -292,6 +293,56 @@ impl Token for TokenPair {
 
     async fn sign(&self, label: &KeyLabel, message: &[u8]) -> Result<[u8; 64], TokenError> {
         self.ask(|token| async move { token.sign(label, message).await })
+            .await
+    }
+
+    async fn generate_wrapped_mac_key(
+        &self,
+        kek: &KeyLabel,
+        spec: MacSpec,
+    ) -> Result<WrappedKey, TokenError> {
+        self.ask(|token| async move { token.generate_wrapped_mac_key(kek, spec).await })
+            .await
+    }
+
+    async fn mac_by(
+        &self,
+        key: &WrappedKey,
+        spec: MacSpec,
+        message: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        self.ask(|token| async move { token.mac_by(key, spec, message).await })
+            .await
+    }
+
+    async fn generate_wrapped_pair(
+        &self,
+        kek: &KeyLabel,
+        spec: PairSpec,
+    ) -> Result<WrappedPair, TokenError> {
+        self.ask(|token| async move { token.generate_wrapped_pair(kek, spec).await })
+            .await
+    }
+
+    async fn sign_by(
+        &self,
+        key: &WrappedKey,
+        spec: PairSpec,
+        scheme: SignatureScheme,
+        digest: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        self.ask(|token| async move { token.sign_by(key, spec, scheme, digest).await })
+            .await
+    }
+
+    async fn decrypt_by(
+        &self,
+        key: &WrappedKey,
+        spec: PairSpec,
+        hash: OaepHash,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        self.ask(|token| async move { token.decrypt_by(key, spec, hash, ciphertext).await })
             .await
     }
 

@@ -20,6 +20,8 @@ use super::fault::Fault;
 use super::module::OpenToken;
 use super::objects::{self, Life};
 use super::shared::{self, Transport};
+use super::signing;
+use crate::spec::{MacSpec, PairSpec, PairUse};
 use crate::token::{KeyLabel, WrappedKey};
 use crate::wire::{Carried, KeyKind, Profile, Refusal, Request, ServeLimits};
 
@@ -30,6 +32,7 @@ pub(super) enum Reply {
     Bytes(Zeroizing<Vec<u8>>),
     Sealed { nonce: [u8; 12], bytes: Vec<u8> },
     Carried(Carried),
+    Pair { private: Vec<u8>, public: Vec<u8> },
 }
 
 impl Reply {
@@ -62,10 +65,18 @@ pub(super) struct Engine {
     found: Mutex<HashSet<(KeyKind, String)>>,
     /// The public keys of key pairs that have signed.
     public_keys: Mutex<HashMap<String, Zeroizing<Vec<u8>>>>,
-    unwrapped: Mutex<LruCache<WrappedKey, Arc<SessionKey>>>,
+    unwrapped: Mutex<LruCache<(Kind, WrappedKey), Arc<SessionKey>>>,
     dropped: Arc<Mutex<Vec<ObjectHandle>>>,
     /// Between the steps of a ceremony.
     transport: Mutex<Option<Transport>>,
+}
+
+/// As what a wrapped key is unwrapped. The same bytes as another kind are another session key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Data,
+    Mac(MacSpec),
+    Pair(PairSpec, PairUse),
 }
 
 /// An unwrapped key in the session. When its last user is done with it, it is put on the list of
@@ -176,7 +187,7 @@ impl Engine {
                 objects::destroy(&anchor, key)?;
                 let wrapped = wrapped?;
                 // What does not unwrap now never will. The key is used next as a rule, so it is kept.
-                self.unwrap(&anchor, kek, label, &wrapped)
+                self.unwrap(&anchor, kek, label, &wrapped, Kind::Data)
                     .map_err(Fault::not_of_the_caller)?;
                 Ok(Reply::bytes(wrapped))
             }
@@ -186,7 +197,7 @@ impl Engine {
                 context,
                 plaintext,
             } => {
-                let key = self.unwrapped(kek, wrapped)?;
+                let key = self.unwrapped(kek, wrapped, Kind::Data)?;
                 let (nonce, bytes) = objects::seal(session, key.handle, context, plaintext)?;
                 if self.checks_answers {
                     let opened = objects::open(session, key.handle, context, nonce, &bytes);
@@ -202,7 +213,7 @@ impl Engine {
                 nonce,
                 sealed,
             } => {
-                let key = self.unwrapped(kek, wrapped)?;
+                let key = self.unwrapped(kek, wrapped, Kind::Data)?;
                 let opened = objects::open(session, key.handle, context, nonce, sealed)?;
                 if self.checks_answers {
                     let again = objects::open(session, key.handle, context, nonce, sealed);
@@ -225,6 +236,75 @@ impl Engine {
                 let signature = objects::sign(session, key, message)?;
                 self.check_signature(label, key, message, &signature)?;
                 Ok(Reply::bytes(signature))
+            }
+            Request::GenerateWrappedMacKey { kek: label, spec } => {
+                let kek = self.key(KeyKind::Kek, label)?;
+                let anchor = self.anchor.lock();
+                self.bury(&anchor)?;
+                let key = signing::generate_mac_key(&anchor, spec, &self.profile)?;
+                let wrapped = signing::wrap(&anchor, kek, key);
+                objects::destroy(&anchor, key)?;
+                let mut wrapped = wrapped?;
+                // Some modules overestimate the length when asked for it.
+                wrapped.truncate(spec.key_len_bytes() + 8);
+                // As with a data key: what does not unwrap now never will.
+                self.unwrap(&anchor, kek, label, &wrapped, Kind::Mac(spec))
+                    .map_err(Fault::not_of_the_caller)?;
+                Ok(Reply::bytes(wrapped))
+            }
+            Request::MacBy {
+                kek,
+                wrapped,
+                spec,
+                message,
+            } => {
+                let key = self.unwrapped(kek, wrapped, Kind::Mac(spec))?;
+                let mac = signing::mac(session, key.handle, spec, message)?;
+                if self.checks_answers {
+                    let again = signing::mac(session, key.handle, spec, message)?;
+                    same(&again, &mac, "one message has two MACs")?;
+                }
+                Ok(Reply::bytes(mac))
+            }
+            Request::GenerateWrappedPair { kek, spec } => {
+                let kek = self.key(KeyKind::Kek, kek)?;
+                let anchor = self.anchor.lock();
+                self.bury(&anchor)?;
+                let (public, private) = signing::generate_pair(&anchor, spec, &self.profile)?;
+                let wrapped = signing::wrap(&anchor, kek, private);
+                objects::destroy(&anchor, private)?;
+                let info = signing::public_key(&anchor, public, spec);
+                objects::destroy(&anchor, public)?;
+                Ok(Reply::Pair {
+                    private: wrapped?,
+                    public: info?,
+                })
+            }
+            Request::SignBy {
+                kek,
+                wrapped,
+                spec,
+                scheme,
+                digest,
+            } => {
+                let key = self.unwrapped(kek, wrapped, Kind::Pair(spec, PairUse::Sign))?;
+                signing::sign(session, key.handle, scheme, digest).map(Reply::bytes)
+            }
+            Request::DecryptBy {
+                kek,
+                wrapped,
+                spec,
+                hash,
+                ciphertext,
+            } => {
+                let key = self.unwrapped(kek, wrapped, Kind::Pair(spec, PairUse::Decrypt))?;
+                let opened = signing::decrypt(session, key.handle, hash, ciphertext)?;
+                if self.checks_answers {
+                    let again = signing::decrypt(session, key.handle, hash, ciphertext);
+                    let again = again.map_err(Fault::not_of_the_caller)?;
+                    same(&again, &opened, "it opens one ciphertext to two plaintexts")?;
+                }
+                Ok(Reply::Bytes(opened))
             }
             Request::Random { len_bytes } => {
                 let mut bytes = Zeroizing::new(vec![0; len_bytes]);
@@ -288,11 +368,25 @@ impl Engine {
 
     /// Has the keys that `request` names found and unwrapped anew.
     fn forget(&self, request: &Request<'_>) {
-        if let Request::Seal { kek, wrapped, .. } | Request::Open { kek, wrapped, .. } = request {
-            let key = (KeyKind::Kek, (*kek).to_owned());
-            self.handles.lock().remove(&key);
-            self.unwrapped.lock().pop(&wrapped_key(kek, wrapped));
-        }
+        let (kek, wrapped, kind) = match *request {
+            Request::Seal { kek, wrapped, .. } | Request::Open { kek, wrapped, .. } => {
+                (kek, wrapped, Kind::Data)
+            }
+            Request::MacBy {
+                kek, wrapped, spec, ..
+            } => (kek, wrapped, Kind::Mac(spec)),
+            Request::SignBy {
+                kek, wrapped, spec, ..
+            } => (kek, wrapped, Kind::Pair(spec, PairUse::Sign)),
+            Request::DecryptBy {
+                kek, wrapped, spec, ..
+            } => (kek, wrapped, Kind::Pair(spec, PairUse::Decrypt)),
+            _ => return,
+        };
+        self.handles.lock().remove(&(KeyKind::Kek, kek.to_owned()));
+        self.unwrapped
+            .lock()
+            .pop(&(kind, wrapped_key(kek, wrapped)));
     }
 
     /// Verifies a signature outside the token, so that none is given out that nobody accepts.
@@ -320,8 +414,8 @@ impl Engine {
     }
 
     /// The handle of a wrapped key, unwrapped once and kept.
-    fn unwrapped(&self, kek: &str, wrapped: &[u8]) -> Result<Arc<SessionKey>, Fault> {
-        let name = wrapped_key(kek, wrapped);
+    fn unwrapped(&self, kek: &str, wrapped: &[u8], kind: Kind) -> Result<Arc<SessionKey>, Fault> {
+        let name = (kind, wrapped_key(kek, wrapped));
         if let Some(key) = self.unwrapped.lock().get(&name) {
             return Ok(Arc::clone(key));
         }
@@ -332,7 +426,7 @@ impl Engine {
             return Ok(Arc::clone(key));
         }
         self.bury(&anchor)?;
-        self.unwrap(&anchor, handle, kek, wrapped)
+        self.unwrap(&anchor, handle, kek, wrapped, kind)
     }
 
     /// Unwraps a key by the key-encryption key `kek`, which is labelled `label`, and keeps it.
@@ -342,12 +436,20 @@ impl Engine {
         kek: ObjectHandle,
         label: &str,
         wrapped: &[u8],
+        kind: Kind,
     ) -> Result<Arc<SessionKey>, Fault> {
+        let profile = &self.profile;
         let key = Arc::new(SessionKey {
-            handle: objects::unwrap(anchor, kek, wrapped, &self.profile)?,
+            handle: match kind {
+                Kind::Data => objects::unwrap(anchor, kek, wrapped, profile)?,
+                Kind::Mac(spec) => signing::unwrap_mac_key(anchor, kek, wrapped, spec, profile)?,
+                Kind::Pair(spec, pair_use) => {
+                    signing::unwrap_private_key(anchor, kek, wrapped, spec, pair_use, profile)?
+                }
+            },
             dropped: Arc::clone(&self.dropped),
         });
-        let name = wrapped_key(label, wrapped);
+        let name = (kind, wrapped_key(label, wrapped));
         self.unwrapped.lock().put(name, Arc::clone(&key));
         Ok(key)
     }

@@ -39,17 +39,18 @@ pub(super) fn secret_attributes(life: Life<'_>, extractable: bool) -> Vec<Attrib
     attributes
 }
 
-/// Adds what keeps a key to `mechanism`, uncopied and unchanged.
+/// Adds what keeps a key to `mechanisms`, uncopied and unchanged.
 ///
 /// `CKA_MODIFIABLE` is the last: SoftHSM sets the attributes of an unwrapped key one by one, and
 /// refuses those that come after it.
 pub(super) fn restrict(
     attributes: &mut Vec<Attribute>,
-    mechanism: Option<MechanismType>,
+    mechanisms: impl IntoIterator<Item = MechanismType>,
     profile: &Profile,
 ) {
-    if let Some(mechanism) = mechanism.filter(|_| profile.restricts_mechanisms) {
-        attributes.push(Attribute::AllowedMechanisms(vec![mechanism]));
+    let mechanisms: Vec<MechanismType> = mechanisms.into_iter().collect();
+    if profile.restricts_mechanisms && !mechanisms.is_empty() {
+        attributes.push(Attribute::AllowedMechanisms(mechanisms));
     }
     if profile.forbids_copies {
         attributes.push(Attribute::Copyable(false));
@@ -276,7 +277,7 @@ pub(super) fn sign(session: &Session, key: ObjectHandle, message: &[u8]) -> Resu
     )
 }
 
-fn sized(
+pub(super) fn sized(
     made: cryptoki::error::Result<Vec<u8>>,
     len_bytes: usize,
     what: &str,

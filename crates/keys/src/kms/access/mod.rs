@@ -293,10 +293,10 @@ impl Kms {
     }
 
     /// What conditions can know of a key by its row.
-    pub(in crate::kms) fn facts_of(_row: &KeyRow) -> KeyFacts {
+    pub(in crate::kms) fn facts_of(row: &KeyRow) -> KeyFacts {
         KeyFacts {
-            spec: "SYMMETRIC_DEFAULT",
-            usage: "ENCRYPT_DECRYPT",
+            spec: row.spec.as_str(),
+            usage: row.spec.usage(),
             ..KeyFacts::default()
         }
     }
