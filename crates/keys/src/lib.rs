@@ -46,10 +46,11 @@ pub use error::KeyError;
 pub use kms::{
     Alias, Certificate, CertificateError, CertificateState, CiphertextBlob, Decrypted, DueReport,
     Encrypted, GeneratedDataKey, Grant, GrantConstraint, GrantFilter, GrantOperation,
-    GrantReference, KeyDescription, KeyManager, KeyOperation, KeyState, KeyUsage, Kms, LastUse,
-    NewGrant, NewKey, NewPolicy, Page, Principal, Reencrypted, RewrapJob, RewrapLevel,
-    RewrapProgress, RewrapState, RotationKind, RotationSchedule, RotationStatus, Tags,
-    VerifiedCertificate, VersionDescription, VersionState, verify_certificate,
+    GrantReference, KeyDescription, KeyManager, KeyOperation, KeyState, KeyUsage, KeyUseCount,
+    KeyUseLimits, Kms, LastUse, NewGrant, NewKey, NewPolicy, Page, Principal, Reencrypted,
+    RewrapJob, RewrapLevel, RewrapProgress, RewrapState, RotationKind, RotationSchedule,
+    RotationStatus, Tags, UseLimit, VerifiedCertificate, VersionDescription, VersionState,
+    verify_certificate,
 };
 pub use ledger::{
     BucketKeyDescription, ChainLink, ClassCode, ImpactGroup, ImpactPage, LedgerEntry, LedgerKey,

@@ -14,6 +14,7 @@ mod destruction;
 mod due;
 mod grants;
 mod keys;
+mod limits;
 mod policies;
 mod rewrap;
 mod rotation;
@@ -45,6 +46,7 @@ pub use cryptography::{Decrypted, Encrypted, GeneratedDataKey, Reencrypted};
 pub use due::DueReport;
 pub use grants::{Grant, GrantConstraint, GrantFilter, GrantOperation, GrantReference, NewGrant};
 pub use keys::NewKey;
+pub use limits::{KeyUseCount, KeyUseLimits, UseLimit};
 pub use policies::NewPolicy;
 pub(crate) use rewrap::rewrap_jobs;
 pub use rewrap::{RewrapJob, RewrapLevel, RewrapProgress, RewrapState};
@@ -148,6 +150,10 @@ pub struct Kms {
     observers: Mutex<Observers>,
     /// Uses of keys that are not written yet.
     noted: Mutex<usage::Noted>,
+    /// How much the versions of keys have protected.
+    meters: Mutex<limits::Meters>,
+    /// Held while uses are reserved, or what was counted is written.
+    reserving: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -184,6 +190,8 @@ impl Kms {
             administration: tokio::sync::Mutex::default(),
             observers: Mutex::default(),
             noted: Mutex::default(),
+            meters: Mutex::default(),
+            reserving: tokio::sync::Mutex::default(),
         }
     }
 

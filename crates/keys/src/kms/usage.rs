@@ -138,7 +138,7 @@ impl Kms {
         self.noted.lock().insert((id, version), used);
     }
 
-    /// Writes the uses that were noted since the last time.
+    /// Writes the uses that were noted since the last time, and how many there were.
     ///
     /// # Errors
     /// [`KeyError::NotCommitted`]: they are kept for the next time.
@@ -162,6 +162,6 @@ impl Kms {
                 return Err(error.into());
             }
         }
-        Ok(())
+        self.write_counts().await
     }
 }
