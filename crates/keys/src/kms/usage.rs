@@ -1,7 +1,7 @@
 //! When keys were last used.
 //!
 //! A use costs no write: it is noted in memory, the newest of each version of a key, and written
-//! with all others when [`Kms::run_due`] comes by, which it does every minute, and when the daemon
+//! with all others by [`Kms::write_noted_uses`], which the daemon calls every minute and when it
 //! ends. So after a crash the last minute of uses is missing here. It is on the audit log.
 //!
 //! What is used is what the custody half does: an object that is opened with a bucket key which is

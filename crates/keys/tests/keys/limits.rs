@@ -233,7 +233,7 @@ async fn the_last_use_is_told_at_once_and_kept_when_it_is_written() {
         crashed.kms.key_usage(reference).await.expect("usage").last,
         None
     );
-    kms.run_due(&caller()).await.expect("a run");
+    kms.write_noted_uses().await.expect("written");
     let restarted = world.restarted().await.expect("it starts");
     let kept = restarted
         .kms

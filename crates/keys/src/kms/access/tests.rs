@@ -664,6 +664,18 @@ fn our_own_policies_say_what_they_should() {
             &Wish::to("PutKeyPolicy"),
             "open",
         ),
+        (
+            &service,
+            Standing::User(Role::Admin),
+            &Wish::to("CompromiseKeyVersion"),
+            "allowed",
+        ),
+        (
+            &service,
+            Standing::User(Role::User),
+            &Wish::to("CompromiseKeyVersion"),
+            "open",
+        ),
     ] {
         assert_eq!(outcome(document, who, wish), expected, "{who:?} {wish:?}");
     }
