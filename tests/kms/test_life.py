@@ -4,6 +4,7 @@ import datetime
 import json
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
@@ -54,6 +55,10 @@ def rewrapped(daemon, key_id, version):
         return job if job["state"] == "done" else None
 
     return wait_for(done)
+
+
+def now(daemon):
+    return datetime.datetime.fromisoformat(daemon.api("GET", "/v1/clock")["now"])
 
 
 def groups(impact):
@@ -136,6 +141,25 @@ def test_a_compromise_forces_everything_under_another_version(daemon, kms, key_i
     assert wrong.returncode == 1 and "has no version 3" in wrong.stderr
 
 
+def test_a_rewrap_survives_being_killed(fresh_daemon):
+    daemon = fresh_daemon().start()
+    key_id = daemon.kms().create_key()["KeyMetadata"]["KeyId"]
+    daemon.s3().create_bucket(Bucket="killed")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: put(daemon.s3(), "killed", key_id, f"object-{number}", str(number).encode(), number % 2 == 0), range(60)))
+    for version in (1, 2, 3):
+        daemon.cli("keys", "compromise", key_id, "--reason", "a drill")
+        time.sleep(0.01 * version)
+        daemon.kill()
+        daemon.restart()
+        rewrapped(daemon, key_id, version)
+    impact = daemon.cli("keys", "impact", key_id, json_output=True)
+    assert groups(impact) == {(4, "STANDARD", "warm"): (60, sum(len(str(number)) for number in range(60)))}
+    s3 = daemon.s3()
+    for number in range(60):
+        assert s3.get_object(Bucket="killed", Key=f"object-{number}")["Body"].read() == str(number).encode()
+
+
 def test_the_key_of_the_service_can_be_given_up(daemon, bucket):
     s3 = daemon.s3()
     s3.put_object(Bucket=bucket, Key="managed", Body=b"managed")
@@ -205,3 +229,32 @@ def test_the_last_use_of_a_key_is_told(daemon, kms, key_id, bucket):
     with pytest.raises(ClientError) as caught:
         kms.get_key_last_usage(KeyId=str(uuid.uuid4()))
     assert caught.value.response["Error"]["Code"] == "NotFoundException"
+
+
+def test_a_key_protects_within_its_limits_only(daemon, kms, key_id, bucket):
+    s3 = daemon.s3()
+    put(s3, bucket, key_id, "before", b"kept")
+    shown = daemon.cli("keys", "limit", key_id, "--uses", "4", json_output=True)
+    assert (shown["uses_max"], shown["uses"], shown["size_bytes_max"]) == (4, 1, None)
+    sealed = [kms.encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"] for _ in range(3)][-1]
+    with pytest.raises(ClientError) as caught:
+        kms.generate_data_key(KeyId=key_id, KeySpec="AES_256")
+    assert caught.value.response["Error"]["Code"] == "KMSInvalidStateException"
+    with pytest.raises(ClientError) as caught:
+        put(s3, bucket, key_id, "direct", b"x", through=False)
+    assert caught.value.response["Error"]["Code"] == "KMS.KMSInvalidStateException"
+    assert kms.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"x"
+    assert s3.get_object(Bucket=bucket, Key="before")["Body"].read() == b"kept"
+    until = now(daemon) + datetime.timedelta(days=1)
+    daemon.cli("keys", "limit", key_id, "--until", until.isoformat())
+    kms.encrypt(KeyId=key_id, Plaintext=b"x")
+    daemon.advance(days=1)
+    with pytest.raises(ClientError) as caught:
+        kms.encrypt(KeyId=key_id, Plaintext=b"x")
+    assert caught.value.response["Error"]["Code"] == "KMSInvalidStateException"
+    assert "no longer valid" in caught.value.response["Error"]["Message"]
+    assert daemon.cli("keys", "limit", key_id, "--until", "tomorrow", check=False).returncode == 1
+    daemon.cli("keys", "limit", key_id)
+    kms.encrypt(KeyId=key_id, Plaintext=b"x")
+    reasons = [event.get("reason") for event in daemon.events() if str(event.get("key", {}).get("arn", "")).endswith(key_id)]
+    assert reasons.count("use-limited") == 3

@@ -14,10 +14,11 @@ from deployment import assert_no_panic, refuses, run
 COMMANDS = """
 dev|serve|keyd|config|config check|config reference|init
 user|user create|user list|user disable|user enable|user delete
-keys|keys list|keys create|keys enable|keys disable|keys versions
+keys|keys list|keys create|keys enable|keys disable|keys versions|keys impact|keys certificate
+keys compromise|keys rewrap|keys limits|keys limit
 objects|objects keys|objects archive|objects restore
 lifecycle|lifecycle run|lifecycle jobs
-audit|audit verify|audit events|audit entry|audit proof|audit check-proof
+audit|audit verify|audit events|audit entry|audit proof|audit check-proof|audit check-certificate
 simulate|hsm|hsm test|fsck|scrub|completions
 """.strip().replace("\n", "|").split("|")
 
@@ -115,6 +116,11 @@ def printing(stocked):
         "keys disable": (["keys", "disable", key], [key, "disabled"]),
         "keys enable": (["keys", "enable", key], [key, "enabled"]),
         "keys versions": (["keys", "versions", key], ["BUCKET", "stock", "a/kms", "STANDARD"]),
+        "keys impact": (["keys", "impact", key], ["BUCKET", "stock", "STANDARD", "warm", "(all)"]),
+        "keys limit": (["keys", "limit", key, "--uses", "1000000"], ["USES", "1000000"]),
+        "keys limits": (["keys", "limits", key], ["BYTES", "1000000"]),
+        "keys history": (["keys", "history", key], ["LAST USED", "active"]),
+        "keys rewrap": (["keys", "rewrap", key, "--status"], ["KEY VERSION", "PER SECOND"]),
         "objects keys": (["objects", "keys", uri], ["SSE-KMS", key, "STANDARD"]),
         "lifecycle run": (["lifecycle", "run"], ["moves begun"]),
         "lifecycle jobs": (["lifecycle", "jobs"], ["CLASS", "ORIGIN", "LAST ERROR"]),

@@ -5,6 +5,7 @@ use strongroom_meta::{CommitError, ReadError};
 use strongroom_pkcs11::TokenError;
 
 use crate::arn::{AliasName, KeyArn, KeyReference, KeyVersion};
+use crate::kms::UseLimit;
 use crate::names::{BucketKeyId, GrantId};
 
 /// Why a key was not used, or a key or user not changed.
@@ -74,6 +75,14 @@ pub enum KeyError {
     Disabled {
         /// The key.
         key: KeyArn,
+    },
+    /// The key protects nothing more, by one of its limits. What it has protected is still opened.
+    #[error("{key} {limit}")]
+    UseLimited {
+        /// The key.
+        key: KeyArn,
+        /// Which limit.
+        limit: UseLimit,
     },
     /// The key waits for its deletion.
     #[error("{key} is pending deletion")]
@@ -249,6 +258,7 @@ impl KeyError {
             Self::AliasExists { .. } => "alias-exists",
             Self::AliasReserved { .. } => "alias-reserved",
             Self::Disabled { .. } => "disabled",
+            Self::UseLimited { .. } => "use-limited",
             Self::PendingDeletion { .. } => "pending-deletion",
             Self::NotPendingDeletion { .. } => "not-pending-deletion",
             Self::ManagedByService { .. } => "managed-by-service",

@@ -47,10 +47,11 @@ pub use kms::{
     Alias, Certificate, CertificateError, CertificateState, CiphertextBlob, DataKeyPairSpec,
     Decrypted, DueReport, Encrypted, GeneratedDataKey, GeneratedDataKeyPair, Grant,
     GrantConstraint, GrantFilter, GrantOperation, GrantReference, KeyDescription, KeyManager,
-    KeyOperation, KeySpec, KeyState, KeyUsage, Kms, LastUse, NewGrant, NewKey, NewPolicy, Page,
-    Principal, PublicKey, Reencrypted, RewrapJob, RewrapLevel, RewrapProgress, RewrapState,
-    RotationKind, RotationSchedule, RotationStatus, SignedMessage, SigningAlgorithm, Tags,
-    VerifiedCertificate, VersionDescription, VersionState, verify_certificate,
+    KeyOperation, KeySpec, KeyState, KeyUsage, KeyUseCount, KeyUseLimits, Kms, LastUse, NewGrant,
+    NewKey, NewPolicy, Page, Principal, PublicKey, Reencrypted, RewrapJob, RewrapLevel,
+    RewrapProgress, RewrapState, RotationKind, RotationSchedule, RotationStatus, SignedMessage,
+    SigningAlgorithm, Tags, UseLimit, VerifiedCertificate, VersionDescription, VersionState,
+    verify_certificate,
 };
 pub use ledger::{
     BucketKeyDescription, ChainLink, ClassCode, ImpactGroup, ImpactPage, LedgerEntry, LedgerKey,

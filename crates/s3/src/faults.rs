@@ -308,6 +308,9 @@ impl Subject {
             KeyError::PendingDeletion { key } => {
                 Refusal::with_message(Code::KmsInvalidState, format!("{key} is pending deletion."))
             }
+            KeyError::UseLimited { .. } => {
+                Refusal::with_message(Code::KmsInvalidState, error.to_string())
+            }
             KeyError::ManagedByService { key } => Refusal::with_message(
                 Code::AccessDenied,
                 format!("{key} is managed by the service and cannot be named in a request."),

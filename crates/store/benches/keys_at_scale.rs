@@ -1,7 +1,7 @@
-//! What the ledger costs where there are many versions.
+//! What the ledger and a re-wrap cost where there are many versions.
 //!
-//! `cargo bench -p strongroom-store --bench keys_at_scale -- VERSIONS` counts that many versions
-//! under a key; see `docs/performance.md`.
+//! `cargo bench -p strongroom-store --bench keys_at_scale -- VERSIONS REWRAPPED` counts so many
+//! versions under a key, and re-wraps so many; see `docs/performance.md`.
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 #![expect(
     clippy::cast_precision_loss,
@@ -10,14 +10,21 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures::StreamExt as _;
 use strongroom_audit::MemoryLog;
+use strongroom_blobs::MemoryBlobs;
 use strongroom_environment::{Clock as _, SystemClock, SystemEntropy};
 use strongroom_keys::{
     BindingId, Caller, ClassCode, EncryptionContext, KeyLimits, KeyReference, KeyService,
     KeysConfig, LedgerKey, ObjectName, ProtectedVersion, Protection, Weight, ensure_token_keys,
 };
-use strongroom_meta::{Batch, MetaStore as _, RedbStore};
+use strongroom_meta::{Batch, MetaStore as _, RedbStore, Scan, Table};
 use strongroom_pkcs11::MemoryToken;
+use strongroom_store::{
+    Body, BodyChecks, BucketName, CreateBucket, ObjectKey, ObjectMetadata, PutRequest,
+    StorageClass, Store, StoreSeams, WriteConditions,
+};
 
 const CACHE_BYTES: usize = 256 * 1024 * 1024;
 const VERSIONS_DEFAULT: u64 = 200_000;
@@ -127,14 +134,136 @@ async fn impact(versions: u64) {
     }
 }
 
+/// Re-wraps `versions` versions, and then has the engine write the same rows in the same order and
+/// batches, with nothing read and nothing wrapped.
+async fn rewrap(versions: u64) {
+    let ground = Ground::new().await;
+    let kms = &ground.keys.kms;
+    let store = Store::open(StoreSeams {
+        meta: Arc::clone(&ground.meta) as _,
+        blobs: Arc::new(MemoryBlobs::new()),
+        keys: Arc::clone(&ground.keys.objects),
+        clock: Arc::clone(&ground.clock) as _,
+        entropy: Arc::new(SystemEntropy),
+    });
+    let store = store.await.expect("it opens");
+    let bucket = BucketName::new("studies").expect("a name");
+    let new = CreateBucket {
+        bucket: bucket.clone(),
+        owner: "owner".to_owned(),
+        region: "us-east-1".to_owned(),
+        customer_keys_blocked: false,
+    };
+    let made = store.create_bucket(new, &ground.caller).await;
+    made.expect("a bucket");
+    let key = kms.create_key("", &ground.caller).await.expect("a key");
+    let mut putting = futures::stream::iter(0..versions)
+        .map(|number| {
+            let request = PutRequest {
+                bucket: bucket.clone(),
+                key: ObjectKey::new(format!("2026/{number:012}/series.dcm")).expect("a key"),
+                body: Body::new(
+                    futures::stream::iter([Ok(Bytes::from_static(&[7; 64]))]),
+                    64,
+                ),
+                checks: BodyChecks::default(),
+                metadata: ObjectMetadata::default(),
+                class: StorageClass::Standard,
+                protection: Some(Protection::Kms {
+                    key: KeyReference::Id(key.id),
+                    context: EncryptionContext::empty(),
+                    bucket_key: true,
+                }),
+                conditions: WriteConditions::default(),
+            };
+            store.put(request, &ground.caller)
+        })
+        .buffer_unordered(512);
+    while let Some(put) = putting.next().await {
+        put.expect("a PUT");
+    }
+
+    let reference = KeyReference::Id(key.id);
+    let marked = kms.compromise_version(&reference, None, "", &ground.caller);
+    marked.await.expect("marked");
+    let begun = ground.clock.monotonic();
+    let ran = store.run_rewraps(&ground.caller, &|| false).await;
+    ran.expect("it ran");
+    let seconds = ground.clock.monotonic().since(begun).as_secs_f64();
+    let jobs = kms.rewraps(&reference).await.expect("a job");
+    assert_eq!(
+        (jobs[0].progress.versions, jobs[0].progress.left),
+        (versions, 0)
+    );
+    let rewrapped = versions as f64 / seconds;
+
+    let engine = engine_alone(&ground, versions).await;
+    println!(
+        "rewrap: {versions} versions in {seconds:.2} s, {rewrapped:.0} per second; the engine alone \
+         writes the rows of {engine:.0}: {:.2} of it",
+        rewrapped / engine
+    );
+}
+
+/// For how many versions the engine writes the rows of a re-wrap in a second: each version's row
+/// again, a row of the ledger more and one less.
+async fn engine_alone(ground: &Ground, versions: u64) -> f64 {
+    const OBJECTS: Table = Table::new("bench_objects");
+    const LEDGER: Table = Table::new("bench_ledger");
+    const VERSIONS_AT_ONCE: usize = 2_000;
+    let meta = &ground.meta;
+    let rows = async |table| {
+        let scan = Scan::prefix(b"", usize::MAX);
+        let rows = meta.scan(table, scan).await.expect("rows");
+        assert_eq!(rows.len() as u64, versions);
+        rows
+    };
+    let objects = rows(Table::new("objects")).await;
+    let ledger = rows(Table::new("ledger")).await;
+    let pairs: Vec<_> = objects.iter().zip(&ledger).collect();
+    for some in pairs.chunks(VERSIONS_AT_ONCE) {
+        let mut batch = Batch::new();
+        for (object, entry) in some {
+            batch.put(OBJECTS, &*object.key, &*object.row.value);
+            batch.put(LEDGER, &*entry.key, &*entry.row.value);
+        }
+        meta.commit(batch).await.expect("it commits");
+    }
+    let batches: Vec<Batch> = pairs
+        .chunks(VERSIONS_AT_ONCE)
+        .map(|some| {
+            let mut batch = Batch::new();
+            for (object, entry) in some {
+                let mut moved = entry.key.to_vec();
+                // The last byte of the version of the KMS key.
+                moved[20] += 1;
+                batch.put(OBJECTS, &*object.key, &*object.row.value);
+                batch.delete(LEDGER, &*entry.key);
+                batch.put(LEDGER, moved, &*entry.row.value);
+            }
+            batch
+        })
+        .collect();
+    let begun = ground.clock.monotonic();
+    for batch in batches {
+        meta.commit(batch).await.expect("it commits");
+    }
+    versions as f64 / ground.clock.monotonic().since(begun).as_secs_f64()
+}
+
 fn main() {
-    let versions = std::env::args()
-        .find_map(|argument| argument.parse().ok())
-        .unwrap_or(VERSIONS_DEFAULT);
+    let mut counts = std::env::args().filter_map(|argument| argument.parse().ok());
+    let versions = counts.next().unwrap_or(VERSIONS_DEFAULT);
+    let rewrapped = counts.next().unwrap_or(VERSIONS_DEFAULT);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime can be started")
-        .block_on(impact(versions));
+        .block_on(async {
+            if versions > 0 {
+                impact(versions).await;
+            }
+            rewrap(rewrapped).await;
+        });
 }

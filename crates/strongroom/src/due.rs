@@ -12,11 +12,13 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// And the shortest.
 const SLEEP_MIN: Duration = Duration::from_secs(1);
 
-/// Rotates keys and carries out their deletions whenever one is due, until it is told to stop.
+/// Rotates keys and carries out their deletions whenever one is due, until it is told to stop. Every
+/// minute, and at the end, when keys were last used is written.
 pub(crate) async fn run(kms: Arc<Kms>, clock: Arc<dyn Clock>, mut stopped: watch::Receiver<bool>) {
     let mut jumps = clock.jumps();
     loop {
         jumps.mark_unchanged();
+        write_uses(&kms).await;
         let sleep = match kms.run_due(&Caller::daemon("keys:run")).await {
             Ok(report) => report
                 .next
@@ -34,7 +36,12 @@ pub(crate) async fn run(kms: Arc<Kms>, clock: Arc<dyn Clock>, mut stopped: watch
             Ok(()) = jumps.changed() => {}
         }
     }
+    write_uses(&kms).await;
+}
+
+/// Writes when keys were last used, and how often.
+async fn write_uses(kms: &Kms) {
     if let Err(error) = kms.write_noted_uses().await {
-        tracing::error!(%error, "when keys were last used was not written");
+        tracing::error!(%error, "when keys were last used was not written, and will be tried again");
     }
 }

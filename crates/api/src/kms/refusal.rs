@@ -52,9 +52,9 @@ impl From<KeyError> for Refusal {
             KeyError::AliasExists { .. } => Self::new("AlreadyExistsException", message),
             KeyError::AliasReserved { .. } => Self::new("NotAuthorizedException", message),
             KeyError::Disabled { .. } => Self::new("DisabledException", message),
-            KeyError::PendingDeletion { .. } | KeyError::NotPendingDeletion { .. } => {
-                Self::new("KMSInvalidStateException", message)
-            }
+            KeyError::PendingDeletion { .. }
+            | KeyError::NotPendingDeletion { .. }
+            | KeyError::UseLimited { .. } => Self::new("KMSInvalidStateException", message),
             KeyError::InvalidTag { .. } => Self::new("TagException", message),
             KeyError::LimitExceeded { .. } => Self::new("LimitExceededException", message),
             KeyError::ManagedByService { .. } | KeyError::AccessDenied { .. } => {

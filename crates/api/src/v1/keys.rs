@@ -2,10 +2,13 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use strongroom_environment::Timestamp;
 use strongroom_keys::{
-    CertificateState, KeyDescription, KeyManager, KeyReference, KeyState, KeyVersion, RewrapJob,
-    RewrapLevel, RewrapState, RotationKind, VersionDescription, VersionState,
+    CertificateState, KeyDescription, KeyManager, KeyReference, KeyState, KeyUseLimits, KeyVersion,
+    RewrapJob, RewrapLevel, RewrapState, RotationKind, VersionDescription, VersionState,
 };
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::Asked;
 use crate::problem::Problem;
@@ -29,6 +32,16 @@ struct Window {
 #[serde(deny_unknown_fields)]
 struct WhichVersion {
     version: Option<u32>,
+}
+
+/// What is not there is not limited.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    uses_max: Option<u64>,
+    size_bytes_max: Option<u64>,
+    not_before: Option<String>,
+    not_after: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -165,6 +178,51 @@ pub(super) async fn rewraps(asked: &Asked<'_>, key: &str) -> Result<Value, Probl
     let jobs = asked.state.config.kms.rewraps(&reference(key)?).await?;
     let jobs: Vec<Value> = jobs.iter().map(rewrap_shown).collect();
     Ok(json!({ "rewraps": jobs }))
+}
+
+/// The limits of a key, and how much it has protected.
+pub(super) async fn limits(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
+    let (limits, count) = asked.state.config.kms.limits(&reference(key)?).await?;
+    let date = |date: Option<Timestamp>| date.map(|date| date.to_string());
+    Ok(json!({
+        "uses_max": limits.uses_max,
+        "size_bytes_max": limits.size_bytes_max,
+        "not_before": date(limits.not_before),
+        "not_after": date(limits.not_after),
+        "uses": count.uses,
+        "size_bytes": count.size_bytes,
+    }))
+}
+
+/// Sets the limits of a key in the place of those it had.
+pub(super) async fn set_limits(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
+    let asks: Limits = asked.read()?;
+    let limits = KeyUseLimits {
+        uses_max: asks.uses_max,
+        size_bytes_max: asks.size_bytes_max,
+        not_before: moment("not_before", asks.not_before.as_deref())?,
+        not_after: moment("not_after", asks.not_after.as_deref())?,
+    };
+    let kms = &asked.state.config.kms;
+    kms.set_limits(&reference(key)?, limits, &asked.caller)
+        .await?;
+    self::limits(asked, key).await
+}
+
+/// A moment as a request gives it (RFC 3339).
+fn moment(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let read = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+        Problem::invalid(format!(
+            "`{name}` is a moment like 2027-01-31T00:00:00Z, not {text:?}"
+        ))
+    })?;
+    let micros = read.unix_timestamp_nanos() / 1_000;
+    i64::try_from(micros)
+        .map(|micros| Some(Timestamp::from_micros(micros)))
+        .map_err(Problem::invalid)
 }
 
 fn begin_rewraps(asked: &Asked<'_>) {

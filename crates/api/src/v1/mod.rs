@@ -106,6 +106,8 @@ async fn dispatch(
         ("POST", ["keys", key, "rotate"]) => keys::rotate(&asked, key).await,
         ("POST", ["keys", key, "schedule-deletion"]) => keys::schedule_deletion(&asked, key).await,
         ("POST", ["keys", key, "cancel-deletion"]) => keys::cancel_deletion(&asked, key).await,
+        ("GET", ["keys", key, "limits"]) => keys::limits(&asked, key).await,
+        ("POST", ["keys", key, "limits"]) => keys::set_limits(&asked, key).await,
         ("POST", ["keys", key, "compromise"]) => keys::compromise(&asked, key).await,
         ("POST", ["keys", key, "rewrap"]) => keys::rewrap(&asked, key).await,
         ("GET", ["keys", key, "rewraps"]) => keys::rewraps(&asked, key).await,

@@ -386,6 +386,7 @@ impl Kms {
             }
             found => found?,
         };
+        self.take_use(id, version, plaintext.len()).await?;
         let bound = bound_bytes(id, version, context);
         let sealed = self.token.seal(&wrapped, &bound, plaintext).await;
         scrub_stack();

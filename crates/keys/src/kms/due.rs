@@ -31,8 +31,7 @@ pub struct DueReport {
 }
 
 impl Kms {
-    /// Rotates the keys whose date has come, and destroys those whose deletion is due. When keys were
-    /// last used is written on the way.
+    /// Rotates the keys whose date has come, and destroys those whose deletion is due.
     ///
     /// Its cost grows with what is due, and not with the number of keys. It may be called at any
     /// time, also while it runs; what was cut short is taken up again by the next call.
@@ -44,9 +43,6 @@ impl Kms {
         let (kms, caller) = (Arc::clone(self), caller.clone());
         Self::to_the_end(async move {
             let mut report = DueReport::default();
-            if let Err(error) = kms.write_noted_uses().await {
-                tracing::error!(%error, "when keys were last used was not written");
-            }
             // What becomes due meanwhile is for the next run, so that this one ends.
             let end = kms.clock.now() + std::time::Duration::from_micros(1);
             let end = Due::date_bytes(end);

@@ -15,6 +15,7 @@ mod destruction;
 mod due;
 mod grants;
 mod keys;
+mod limits;
 mod pairs;
 mod policies;
 mod rewrap;
@@ -49,6 +50,7 @@ pub use data_pairs::{DataKeyPairSpec, GeneratedDataKeyPair};
 pub use due::DueReport;
 pub use grants::{Grant, GrantConstraint, GrantFilter, GrantOperation, GrantReference, NewGrant};
 pub use keys::NewKey;
+pub use limits::{KeyUseCount, KeyUseLimits, UseLimit};
 pub use pairs::{PublicKey, SignedMessage};
 pub use policies::NewPolicy;
 pub(crate) use rewrap::rewrap_jobs;
@@ -158,6 +160,10 @@ pub struct Kms {
     observers: Mutex<Observers>,
     /// Uses of keys that are not written yet.
     noted: Mutex<usage::Noted>,
+    /// How much the versions of keys have protected.
+    meters: Mutex<limits::Meters>,
+    /// Held while uses are reserved, or what was counted is written.
+    reserving: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -195,6 +201,8 @@ impl Kms {
             administration: tokio::sync::Mutex::default(),
             observers: Mutex::default(),
             noted: Mutex::default(),
+            meters: Mutex::default(),
+            reserving: tokio::sync::Mutex::default(),
         }
     }
 

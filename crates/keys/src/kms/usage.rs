@@ -1,7 +1,7 @@
 //! When keys were last used.
 //!
 //! A use costs no write: it is noted in memory, the newest of each version of a key, and written
-//! with all others when [`Kms::run_due`] comes by, which it does every minute, and when the daemon
+//! with all others by [`Kms::write_noted_uses`], which the daemon calls every minute and when it
 //! ends. So after a crash the last minute of uses is missing here. It is on the audit log.
 //!
 //! What is used is what the custody half does: an object that is opened with a bucket key which is
@@ -162,7 +162,7 @@ impl Kms {
         self.noted.lock().insert((id, version), used);
     }
 
-    /// Writes the uses that were noted since the last time.
+    /// Writes the uses that were noted since the last time, and how many there were.
     ///
     /// # Errors
     /// [`KeyError::NotCommitted`]: they are kept for the next time.
@@ -186,6 +186,6 @@ impl Kms {
                 return Err(error.into());
             }
         }
-        Ok(())
+        self.write_counts().await
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use kms_keys::{
 };
 pub(crate) use pairs::{PublicKeyRow, wrapped_mac_message};
 pub(crate) use rewraps::CompromisedRow;
-pub(crate) use uses::LastUseRow;
+pub(crate) use uses::{CountRow, LastUseRow};
 
 /// KMS keys, by key id.
 pub(crate) const KEYS: Table = Table::new("kms_keys");
@@ -59,6 +59,10 @@ pub(crate) const COMPROMISED: Table = Table::new("kms_compromised");
 pub(crate) const REWRAPS: Table = Table::new("kms_rewraps");
 /// The last uses of the versions of KMS keys, by key id and version.
 pub(crate) const LAST_USES: Table = Table::new("kms_last_uses");
+/// The limits of KMS keys that have some, by key id.
+pub(crate) const LIMITS: Table = Table::new("kms_limits");
+/// What the versions of KMS keys have protected, by key id and version.
+pub(crate) const COUNTS: Table = Table::new("kms_counts");
 /// Bucket keys, by bucket key id.
 pub(crate) const BUCKET_KEYS: Table = Table::new("bucket_keys");
 /// The bucket keys of a KMS key, by key id, version and bucket key id.

@@ -9,7 +9,7 @@ use crate::arn::{KeyId, KeyVersion};
 use crate::context::EncryptionContext;
 use crate::kms::{
     CiphertextBlob, GrantConstraint, GrantOperation, KeyManager, KeyOperation, KeySpec, KeyState,
-    LastUse, RewrapLevel, RewrapProgress, RewrapState, RotationSchedule,
+    KeyUseCount, KeyUseLimits, LastUse, RewrapLevel, RewrapProgress, RewrapState, RotationSchedule,
 };
 use crate::names::BucketKeyId;
 
@@ -233,6 +233,17 @@ fn the_documented_rows_of_a_compromise_decode() {
         request_id: "f4".into(),
     });
     assert_documented(LAST_USES, 0, &row);
+    let row = KeyUseLimits {
+        uses_max: Some(1_000),
+        not_before: Some(Timestamp::from_seconds(1_800_000_000)),
+        ..KeyUseLimits::default()
+    };
+    assert_documented(LIMITS, 0, &row);
+    let row = CountRow(KeyUseCount {
+        uses: 1_000,
+        size_bytes: 64_000,
+    });
+    assert_documented(COUNTS, 0, &row);
 }
 
 #[test]

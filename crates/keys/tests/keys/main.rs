@@ -14,6 +14,7 @@ mod kept;
 mod key_states;
 mod kms;
 mod ledger;
+mod limits;
 mod objects;
 mod page;
 mod pairs;

@@ -64,6 +64,32 @@ pub(crate) enum KeysCommand {
         #[arg(long, conflicts_with = "version")]
         status: bool,
     },
+    /// Show the limits of a key and how much it has protected.
+    Limits {
+        /// Key id, ARN or alias.
+        key: String,
+    },
+    /// Set the limits of a key: how often and how much it protects, and between which dates.
+    ///
+    /// They take the place of those it had; with no option there are none. What the key has
+    /// protected is opened whatever the limits say. A bucket key that is opened already goes on for
+    /// the minutes that it has.
+    Limit {
+        /// Key id, ARN or alias.
+        key: String,
+        /// How often it protects something, in all its versions together.
+        #[arg(long)]
+        uses: Option<u64>,
+        /// How many bytes it protects; a bucket key is 32.
+        #[arg(long)]
+        bytes: Option<u64>,
+        /// From when on, like 2027-01-31T00:00:00Z.
+        #[arg(long)]
+        from: Option<String>,
+        /// Until when, like 2028-01-31T00:00:00Z.
+        #[arg(long)]
+        until: Option<String>,
+    },
     /// List the versions of a key and what each may be used for.
     History {
         /// Key id, ARN or alias.
@@ -150,6 +176,23 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
         }
         KeysCommand::CancelDeletion { key } => {
             change(&key, "cancel-deletion", json!({})).await?;
+        }
+        KeysCommand::Limits { key } => {
+            let path = format!("/v1/keys/{}/limits", path_segment(&key));
+            show_limits(json_asked, &remote.get(&path).await?)?;
+        }
+        KeysCommand::Limit {
+            key,
+            uses,
+            bytes,
+            from,
+            until,
+        } => {
+            let path = format!("/v1/keys/{}/limits", path_segment(&key));
+            let limits = json!({
+                "uses_max": uses, "size_bytes_max": bytes, "not_before": from, "not_after": until,
+            });
+            show_limits(json_asked, &remote.post(&path, limits).await?)?;
         }
         KeysCommand::Compromise {
             key,
@@ -241,6 +284,22 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
         }
     }
     Ok(())
+}
+
+fn show_limits(json_asked: bool, limits: &Value) -> anyhow::Result<()> {
+    output::rows(
+        json_asked,
+        limits,
+        std::slice::from_ref(limits),
+        &[
+            ("USES", "uses"),
+            ("OF", "uses_max"),
+            ("BYTES", "size_bytes"),
+            ("OF", "size_bytes_max"),
+            ("FROM", "not_before"),
+            ("UNTIL", "not_after"),
+        ],
+    )
 }
 
 /// A request that names a version of a key, where one is named.

@@ -244,6 +244,13 @@ pub(in crate::kms) fn service_document(home: &Home) -> String {
                 "Action": ["kms:Describe*", "kms:Get*", "kms:List*", "kms:RevokeGrant"],
                 "Resource": "*",
             },
+            {
+                "Sid": "Allow the account to give up versions of the key",
+                "Effect": "Allow",
+                "Principal": { "AWS": Principal::Account.arn(home) },
+                "Action": ["kms:CompromiseKeyVersion", "kms:RewrapKeyVersion"],
+                "Resource": "*",
+            },
         ],
     });
     format!("{document:#}")

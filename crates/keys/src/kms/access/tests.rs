@@ -563,7 +563,11 @@ fn what_is_no_policy_is_refused() {
     };
     let who = Standing::User(Role::Admin);
     assert_eq!(
-        outcome(&policy(std::slice::from_ref(&good)), who, &Wish::to("Decrypt")),
+        outcome(
+            &policy(std::slice::from_ref(&good)),
+            who,
+            &Wish::to("Decrypt")
+        ),
         "allowed"
     );
     let mut twice = good.clone();
@@ -662,6 +666,18 @@ fn our_own_policies_say_what_they_should() {
             &service,
             Standing::User(Role::Admin),
             &Wish::to("PutKeyPolicy"),
+            "open",
+        ),
+        (
+            &service,
+            Standing::User(Role::Admin),
+            &Wish::to("CompromiseKeyVersion"),
+            "allowed",
+        ),
+        (
+            &service,
+            Standing::User(Role::User),
+            &Wish::to("CompromiseKeyVersion"),
             "open",
         ),
     ] {
