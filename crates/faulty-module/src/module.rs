@@ -60,6 +60,7 @@ fn before(function: &str, asks_length: Option<bool>) -> Result<Option<Act>, CK_R
 fn after(act: Option<Act>, answer: CK_RV) -> CK_RV {
     match act {
         Some(Act::AnswerLate(code)) => code,
+        Some(Act::FailWith(code)) if answer != CKR_OK => code,
         Some(Act::CrashLate) => std::process::abort(),
         _ => answer,
     }

@@ -12,6 +12,8 @@ pub enum Act {
     Answer(CK_RV),
     /// It does what it should, and then answers this return value.
     AnswerLate(CK_RV),
+    /// Where it does not succeed, it answers this return value instead of its own.
+    FailWith(CK_RV),
     /// It takes so many milliseconds longer.
     Delay(u64),
     /// It never returns.
@@ -94,6 +96,7 @@ impl fmt::Display for Rule {
         let (word, number) = match self.act {
             Act::Answer(code) => ("answer", code),
             Act::AnswerLate(code) => ("answer-late", code),
+            Act::FailWith(code) => ("fail-with", code),
             Act::Delay(span_ms) => ("delay", span_ms),
             Act::Hang => ("hang", 0),
             Act::Crash => ("crash", 0),
@@ -129,6 +132,7 @@ impl FromStr for Rule {
         let act = match word {
             "answer" => Act::Answer(number),
             "answer-late" => Act::AnswerLate(number),
+            "fail-with" => Act::FailWith(number),
             "delay" => Act::Delay(number),
             "hang" => Act::Hang,
             "crash" => Act::Crash,
@@ -159,6 +163,7 @@ mod tests {
         for act in [
             Act::Answer(48),
             Act::AnswerLate(5),
+            Act::FailWith(48),
             Act::Delay(20),
             Act::Hang,
             Act::Crash,

@@ -46,6 +46,9 @@ pub(crate) struct Profile {
     pub(crate) restricts_mechanisms: bool,
     /// `CKA_COPYABLE=false` is accepted.
     pub(crate) forbids_copies: bool,
+    /// A changed wrapped key is answered as if the device had broken down, so that after every
+    /// error of an unwrapping the canary is asked.
+    pub(crate) doubts_unwrapping: bool,
 }
 
 /// How a child that serves is to go about it.

@@ -21,6 +21,8 @@ use crate::wire::{KeyKind, Profile, Refusal};
 /// The profile this program knows: RFC 3394 key wrap and AES-256-GCM, with HMAC-SHA-256 and
 /// Ed25519 beside them.
 const PROFILE: &str = "kw+gcm";
+/// The same on a token that answers a changed wrapped key as if it had broken down.
+const PROFILE_DOUBTING: &str = "kw+gcm, unwrapping doubted";
 /// The label of the one key the test puts on the token for good, and takes away again.
 const TEST_LABEL: &str = "strongroom-conformance-test";
 const CONTEXT: &[u8] = b"strongroom conformance test";
@@ -81,6 +83,7 @@ impl<'a> Examination<'a> {
                 name: PROFILE.to_owned(),
                 restricts_mechanisms: false,
                 forbids_copies: false,
+                doubts_unwrapping: false,
             },
             checks: Vec::new(),
         }
@@ -101,6 +104,11 @@ impl<'a> Examination<'a> {
         );
         self.profile.forbids_copies =
             self.advisory("a key that may not be copied refuses to be", Self::copyable);
+
+        self.profile.doubts_unwrapping = self.breaks_down_over_a_changed_key();
+        if self.profile.doubts_unwrapping {
+            PROFILE_DOUBTING.clone_into(&mut self.profile.name);
+        }
 
         self.required("a key wraps and unwraps to itself", Self::wrap_round_trip);
         self.required(
@@ -183,7 +191,7 @@ impl<'a> Examination<'a> {
             .checks
             .iter()
             .any(|check| check.weight == Weight::Required && check.outcome == Outcome::Failed);
-        let profile = if passed { PROFILE } else { "none" };
+        let profile = if passed { &self.profile.name } else { "none" };
         let report = Report {
             token: TokenIdentity {
                 profile: profile.to_owned(),
@@ -447,6 +455,20 @@ impl<'a> Examination<'a> {
             told = self.told_apart(refusal.map(drop))?;
         }
         seen(told)
+    }
+
+    fn breaks_down_over_a_changed_key(&self) -> bool {
+        let Ok(session) = self.session() else {
+            return false;
+        };
+        let Ok((kek, mut wrapped, _)) = self.keys(&session) else {
+            return false;
+        };
+        if let Some(first) = wrapped.first_mut() {
+            *first ^= 1;
+        }
+        let refusal = objects::unwrap(&session, kek, &wrapped, &self.profile);
+        matches!(refusal, Err(Fault::Broken(_)))
     }
 
     fn told_apart(&self, refusal: Result<(), Fault>) -> Seen {

@@ -146,7 +146,12 @@ impl<'a> Module<'a> {
             })
             .ok_or_else(|| Refusal::NoSuchToken("(an empty one)".into()))?;
         // Asked before the first step, so that no token is left half made for a short PIN.
-        let lengths = info.min_pin_length()..=info.max_pin_length();
+        // Kryoptic names no longest PIN before there is one.
+        let longest = match info.max_pin_length() {
+            0 => usize::MAX,
+            longest => longest,
+        };
+        let lengths = info.min_pin_length()..=longest;
         for pin in [security_officer_pin, pin] {
             if !lengths.contains(&pin.len()) {
                 return Err(Refusal::Invalid(format!(

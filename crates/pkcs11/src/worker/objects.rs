@@ -198,7 +198,10 @@ pub(super) fn unwrap(
     restrict(&mut attributes, Some(MechanismType::AES_GCM), profile);
     session
         .unwrap_key(&Mechanism::AesKeyWrap, kek, wrapped, &attributes)
-        .map_err(Fault::from)
+        .map_err(|error| match Fault::from(error) {
+            Fault::Broken(reason) if profile.doubts_unwrapping => Fault::Doubtful(reason),
+            fault => fault,
+        })
 }
 
 fn tag_len_bits() -> Ulong {

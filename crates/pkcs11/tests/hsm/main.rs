@@ -3,6 +3,7 @@
 mod conformance;
 mod engines;
 mod faults;
+mod kryoptic;
 mod metrics;
 mod pair;
 mod process;

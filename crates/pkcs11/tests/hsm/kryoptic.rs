@@ -1,0 +1,100 @@
+//! Kryoptic, where `STRONGROOM_TEST_KRYOPTIC` names its module: building it takes longer than all
+//! other tests (`hsm/kryoptic/README.md` says how).
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use strongroom_pkcs11::{
+    HsmConfig, HsmToken, KeyLabel, ModuleConfig, Token, TokenKeys, TokenPair, conformance,
+    init_token, make_pair,
+};
+use strongroom_testkit::{SoftHsm, token_suite, worker_command};
+use tempfile::TempDir;
+
+/// An initialised token of Kryoptic in a temporary directory.
+struct Kryoptic {
+    _directory: TempDir,
+    config: HsmConfig,
+}
+
+impl Kryoptic {
+    async fn new() -> Option<Self> {
+        let Some(module) = std::env::var_os("STRONGROOM_TEST_KRYOPTIC").map(PathBuf::from) else {
+            println!("skipped: STRONGROOM_TEST_KRYOPTIC names no module");
+            return None;
+        };
+        let directory = tempfile::tempdir().expect("a directory");
+        let configuration = directory.path().join("kryoptic.conf");
+        let database = directory.path().join("token.sql");
+        std::fs::write(
+            &configuration,
+            format!(
+                "[[slots]]\nslot = 1\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n",
+                database.display()
+            ),
+        )
+        .expect("a file");
+        let config = HsmConfig::new(
+            ModuleConfig {
+                module,
+                env: vec![(
+                    "KRYOPTIC_CONF".into(),
+                    configuration.to_string_lossy().into_owned(),
+                )],
+                token_label: "strongroom-test".into(),
+                reserved_init_args: None,
+            },
+            SecretString::from("a test's user PIN"),
+            worker_command(),
+        );
+        init_token(&config, &SecretString::from("a test's officer PIN"))
+            .await
+            .expect("an empty token");
+        Some(Self {
+            _directory: directory,
+            config,
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_fit_for_use_and_keeps_the_contract() {
+    let Some(hsm) = Kryoptic::new().await else {
+        return;
+    };
+    let report = conformance::run(&hsm.config).await.expect("a report");
+    assert!(report.passed, "{report}");
+    let token = HsmToken::start(hsm.config.clone())
+        .await
+        .expect("it starts");
+    token_suite::run(token).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_makes_a_pair_with_softhsm_either_way() {
+    let label = |name: &str| KeyLabel(name.to_owned());
+    let keys = TokenKeys {
+        kek: label("kek"),
+        mac: label("mac"),
+        signing: label("signing"),
+    };
+    for kryoptic_first in [true, false] {
+        let Some(kryoptic) = Kryoptic::new().await else {
+            return;
+        };
+        let softhsm = SoftHsm::new().await;
+        let mut configs = [kryoptic.config.clone(), softhsm.config()];
+        if !kryoptic_first {
+            configs.reverse();
+        }
+        let [first, second] = configs;
+        let one = HsmToken::start(first.clone()).await.expect("it starts");
+        let other = HsmToken::start(second.clone()).await.expect("it starts");
+        make_pair(&one, &other, &keys).await.expect("blank tokens");
+        drop((one, other));
+        let pair = TokenPair::start(first, second, keys.clone())
+            .await
+            .expect("they are a pair");
+        pair.health().await.expect("well");
+    }
+}
