@@ -2,7 +2,8 @@
 
 Both sides make their own keys, so a request names them by what they were called here, and of an answer the form is
 compared: the status, the name of a refusal, which members there are, of which type; and the value of those members
-that do not depend on which key it was. Where moto differs from AWS it is not asked.
+that do not depend on which key it was. Where moto differs from AWS it is not asked: it rotates key pairs, says of a wrong
+signature only that it is not valid, and denies access to a ciphertext that it cannot read.
 """
 
 import boto3
@@ -19,20 +20,32 @@ COMPARED = {
     "MacAlgorithm", "MacValid", "SignatureValid", "AliasName", "PolicyNames", "Operations", "Constraints", "Name", "Tags",
     "SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm", "KeyPairSpec", "PolicyName", "RotationPeriodInDays",
 }
-# What moto leaves out of its answers, or has in them beyond what AWS has.
-NOT_IN_MOTO = {"IssuingAccount", "PolicyName", "NextMarker", "LastUpdatedDate", "PendingWindowInDays", "KeyState"}
-NOT_IN_AWS = {"ResponseMetadata", "NextRotationDate", "RotationPeriodInDays", "KeyMaterialId", "CurrentKeyMaterialId", "SourceKeyMaterialId", "DestinationKeyMaterialId"}
+# What moto leaves out of the answers of some operations, and what AWS has had in some only since then.
+LEFT_OUT_BY_MOTO = {
+    "create_key": {"MultiRegion"},
+    "describe_key": {"MultiRegion"},
+    "encrypt": {"EncryptionAlgorithm"},
+    "decrypt": {"EncryptionAlgorithm"},
+    "re_encrypt": {"SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"},
+    "list_aliases": {"CreationDate", "LastUpdatedDate"},
+    "get_key_rotation_status": {"KeyId", "NextRotationDate", "RotationPeriodInDays"},
+    "get_key_policy": {"PolicyName"},
+    "list_grants": {"CreationDate", "IssuingAccount"},
+    "get_public_key": {"KeySpec"},
+    "schedule_key_deletion": {"KeyState", "PendingWindowInDays"},
+}
+LEFT_OUT_HERE = {
+    "ResponseMetadata", "KeyMaterialId", "CurrentKeyMaterialId", "SourceKeyMaterialId", "DestinationKeyMaterialId",
+}
 
 
 def script():
-    """Requests in order. `$name` is what an answer before was called; `name=` calls a member of this answer so."""
-    symmetric = ("key", "KeyMetadata.KeyId")
-    yield symmetric, "create_key", {"Description": "one", "Tags": [{"TagKey": "a", "TagValue": "b"}]}
-    yield ("other", "KeyMetadata.KeyId"), "create_key", {}
+    """Requests in order, each after what a member of its answer is to be called. `$name` is what was called so."""
+    yield ("key", "KeyMetadata.KeyId"), "create_key", {"KeyUsage": "ENCRYPT_DECRYPT", "Description": "one", "Tags": [{"TagKey": "a", "TagValue": "b"}]}
+    yield ("other", "KeyMetadata.KeyId"), "create_key", {"KeyUsage": "ENCRYPT_DECRYPT"}
     yield ("pair", "KeyMetadata.KeyId"), "create_key", {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}
     yield ("rsa", "KeyMetadata.KeyId"), "create_key", {"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}
-    yield ("mac", "KeyMetadata.KeyId"), "create_key", {"KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC"}
-    for key in ("key", "pair", "rsa", "mac"):
+    for key in ("key", "pair", "rsa"):
         yield ("arn", "KeyMetadata.Arn"), "describe_key", {"KeyId": f"${key}"}
     yield None, "describe_key", {"KeyId": "$arn"}
     yield None, "describe_key", {"KeyId": "00000000-0000-4000-8000-000000000000"}
@@ -42,7 +55,6 @@ def script():
     yield None, "decrypt", {"CiphertextBlob": "$blob", "EncryptionContext": {"a": "b"}}
     yield None, "decrypt", {"CiphertextBlob": "$blob", "EncryptionContext": {"a": "b"}, "KeyId": "$key"}
     yield None, "decrypt", {"CiphertextBlob": "$blob", "EncryptionContext": {"a": "c"}}
-    yield None, "decrypt", {"CiphertextBlob": b"nonsense that is long enough to be one" * 3}
     yield ("moved", "CiphertextBlob"), "re_encrypt", {
         "CiphertextBlob": "$blob", "SourceEncryptionContext": {"a": "b"}, "DestinationKeyId": "$other", "DestinationEncryptionContext": {"c": "d"},
     }
@@ -70,7 +82,6 @@ def script():
     yield None, "enable_key_rotation", {"KeyId": "$key", "RotationPeriodInDays": 100}
     yield None, "get_key_rotation_status", {"KeyId": "$key"}
     yield None, "disable_key_rotation", {"KeyId": "$key"}
-    yield None, "enable_key_rotation", {"KeyId": "$pair"}
 
     yield None, "list_key_policies", {"KeyId": "$key"}
     yield None, "get_key_policy", {"KeyId": "$key", "PolicyName": "default"}
@@ -81,7 +92,7 @@ def script():
     yield ("grant", "GrantId"), "create_grant", {**grant, "Operations": ["Decrypt"], "Name": "one", "Constraints": {"EncryptionContextSubset": {"a": "b"}}}
     yield ("token", "GrantToken"), "create_grant", {**grant, "Operations": ["Encrypt", "DescribeKey"]}
     yield None, "list_grants", {"KeyId": "$key", "GrantId": "$grant"}
-    yield None, "list_retirable_grants", {"RetiringPrincipal": f"arn:aws:iam::{ACCOUNT}:role/none"[:-4] + "user"}
+    yield None, "list_retirable_grants", {"RetiringPrincipal": f"arn:aws:iam::{ACCOUNT}:role/user"}
     yield None, "revoke_grant", {"KeyId": "$key", "GrantId": "$grant"}
     yield None, "retire_grant", {"GrantToken": "$token"}
     yield None, "list_grants", {"KeyId": "$key"}
@@ -89,7 +100,6 @@ def script():
     sign = {"Message": b"text", "SigningAlgorithm": "ECDSA_SHA_256"}
     yield ("signature", "Signature"), "sign", {"KeyId": "$pair", **sign}
     yield None, "verify", {"KeyId": "$pair", "Signature": "$signature", **sign}
-    yield None, "verify", {"KeyId": "$pair", "Signature": "$signature", **sign, "Message": b"test"}
     yield None, "get_public_key", {"KeyId": "$pair"}
     for algorithm in ("RSASSA_PSS_SHA_256", "RSASSA_PKCS1_V1_5_SHA_512"):
         yield ("signature", "Signature"), "sign", {"KeyId": "$rsa", "Message": b"text", "SigningAlgorithm": algorithm}
@@ -98,7 +108,6 @@ def script():
     yield ("made", "Mac"), "generate_mac", make
     yield None, "verify_mac", {**make, "Mac": "$made"}
     yield None, "verify_mac", {**make, "Mac": b"0" * 32}
-    yield None, "generate_data_key_pair", {"KeyId": "$key", "KeyPairSpec": "ECC_NIST_P256"}
 
     yield None, "disable_key", {"KeyId": "$key"}
     yield None, "describe_key", {"KeyId": "$key"}
@@ -128,18 +137,17 @@ class Side:
             for member in path.split("."):
                 found = found[member]
             self.called[name] = found
-        return form(answer)
+        return form(answer, LEFT_OUT_HERE | LEFT_OUT_BY_MOTO.get(operation, set()))
 
 
-def form(value, name=None):
+def form(value, left_out, name=None):
     """What is compared of an answer."""
     if name in COMPARED:
-        return value
+        return sorted(value) if (name or "").endswith("Algorithms") else value
     if isinstance(value, dict):
-        left_out = NOT_IN_MOTO | NOT_IN_AWS
-        return {member: form(inner, member) for member, inner in sorted(value.items()) if member not in left_out}
+        return {member: form(inner, left_out, member) for member, inner in sorted(value.items()) if member not in left_out and not (member == "SigningAlgorithms" and inner == [])}
     if isinstance(value, list):
-        return [form(inner) for inner in value[:1]]
+        return [form(inner, left_out) for inner in value[:1]]
     return type(value).__name__
 
 
@@ -147,7 +155,12 @@ def form(value, name=None):
 def sides(daemon):
     ours = Side(daemon.kms())
     with mock_aws():
-        yield ours, Side(boto3.client("kms", region_name=daemon.ready["region"]))
+        motos = Side(boto3.client("kms", region_name=daemon.ready["region"]))
+        for side in (ours, motos):
+            # Of an HMAC key moto says that it encrypts.
+            made = side.client.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")
+            side.called["mac"] = made["KeyMetadata"]["KeyId"]
+        yield ours, motos
 
 
 def test_the_answers_have_the_form_of_motos(sides):

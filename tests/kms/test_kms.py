@@ -390,7 +390,7 @@ def test_a_deletion_is_carried_out(daemon):
     assert version_of(daemon, bucket, "lost-True") == 1
     (event,) = [event for event in daemon.events() if event.get("use") == "destroy-key"]
     assert (event["outcome"], event["principal"]) in (("granted", "strongroom"), ("granted", "administrator"))
-    assert event["detail"] == {"versions": 2}
+    assert event["detail"] == {"versions": 2, "object_versions": 2, "size_bytes": 8}
     s3.delete_object(Bucket=bucket, Key="lost-True")
     assert len(daemon.cli("keys", "versions", key_id, json_output=True)["versions"]) == 1
 
