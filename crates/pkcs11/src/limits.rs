@@ -71,7 +71,7 @@ pub(crate) fn check_wrapped_mac_key(key: &WrappedKey, spec: MacSpec) -> Result<(
 pub(crate) fn check_wrapped_private(key: &WrappedKey) -> Result<(), TokenError> {
     check_label(&key.kek.0)?;
     let len_bytes = key.bytes.len();
-    if !(24..=WRAPPED_PRIVATE_LEN_BYTES_MAX).contains(&len_bytes) || len_bytes % 8 != 0 {
+    if !(24..=WRAPPED_PRIVATE_LEN_BYTES_MAX).contains(&len_bytes) || !len_bytes.is_multiple_of(8) {
         return Err(TokenError::NotAuthentic);
     }
     Ok(())

@@ -140,16 +140,17 @@ impl SignatureScheme {
     /// strength.
     #[must_use]
     pub const fn is_of(self, spec: PairSpec) -> bool {
-        match (self, spec) {
+        matches!(
+            (self, spec),
             (
                 Self::Pkcs1V15(_) | Self::Pss(_),
                 PairSpec::Rsa2048 | PairSpec::Rsa3072 | PairSpec::Rsa4096,
-            )
-            | (Self::Ecdsa(SignatureHash::Sha256), PairSpec::P256 | PairSpec::Secp256k1)
-            | (Self::Ecdsa(SignatureHash::Sha384), PairSpec::P384)
-            | (Self::Ecdsa(SignatureHash::Sha512), PairSpec::P521) => true,
-            _ => false,
-        }
+            ) | (
+                Self::Ecdsa(SignatureHash::Sha256),
+                PairSpec::P256 | PairSpec::Secp256k1
+            ) | (Self::Ecdsa(SignatureHash::Sha384), PairSpec::P384)
+                | (Self::Ecdsa(SignatureHash::Sha512), PairSpec::P521)
+        )
     }
 }
 
