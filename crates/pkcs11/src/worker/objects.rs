@@ -196,8 +196,19 @@ pub(super) fn unwrap(
         Attribute::Derive(false),
     ]);
     restrict(&mut attributes, Some(MechanismType::AES_GCM), profile);
+    unwrap_as(session, kek, wrapped, &attributes, profile)
+}
+
+/// Unwraps a key with these attributes.
+pub(super) fn unwrap_as(
+    session: &Session,
+    kek: ObjectHandle,
+    wrapped: &[u8],
+    attributes: &[Attribute],
+    profile: &Profile,
+) -> Result<ObjectHandle, Fault> {
     session
-        .unwrap_key(&Mechanism::AesKeyWrap, kek, wrapped, &attributes)
+        .unwrap_key(&Mechanism::AesKeyWrap, kek, wrapped, attributes)
         .map_err(|error| match Fault::from(error) {
             Fault::Broken(reason) if profile.doubts_unwrapping => Fault::Doubtful(reason),
             fault => fault,

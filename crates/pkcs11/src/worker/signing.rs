@@ -104,9 +104,7 @@ pub(super) fn unwrap_mac_key(
         Some(mac_mechanism(spec).mechanism_type()),
         profile,
     );
-    session
-        .unwrap_key(&Mechanism::AesKeyWrap, kek, wrapped, &attributes)
-        .map_err(Fault::from)
+    objects::unwrap_as(session, kek, wrapped, &attributes, profile)
 }
 
 /// The MAC of `message`.
@@ -239,9 +237,7 @@ pub(super) fn unwrap_private_key(
         (false, PairUse::Decrypt) => &[MechanismType::RSA_PKCS_OAEP, MechanismType::RSA_X_509],
     };
     objects::restrict(&mut attributes, mechanisms.iter().copied(), profile);
-    session
-        .unwrap_key(&Mechanism::AesKeyWrap, kek, wrapped, &attributes)
-        .map_err(Fault::from)
+    objects::unwrap_as(session, kek, wrapped, &attributes, profile)
 }
 
 /// The signature of a digest.

