@@ -1,7 +1,7 @@
 //! Limits on the use of a key: how often, how much, and between which dates it protects anything.
 //!
-//! Only what protects is limited: `Encrypt`, `GenerateDataKey`, the sealing of a data key or a
-//! bucket key. What was protected is opened whatever the limits say (NIST SP 800-57 Part 1 Rev. 5,
+//! Only what protects is limited: `Encrypt`, `GenerateDataKey`, `GenerateMac`, `Sign`, the sealing
+//! of a data key or a bucket key. What was protected is opened whatever the limits say (NIST SP 800-57 Part 1 Rev. 5,
 //! section 5.3.4, the originator-usage and the recipient-usage period; OASIS KMIP 2.1, section 4.55,
 //! Usage Limits).
 //!
@@ -210,6 +210,27 @@ impl Kms {
         version: KeyVersion,
         size_bytes: usize,
     ) -> Result<(), KeyError> {
+        self.take_use_below(id, version, size_bytes, Self::CIPHERTEXTS_MAX)
+            .await
+    }
+
+    /// The same of a key that is used without nonces: to make MACs, to sign, to encrypt for.
+    pub(super) async fn take_use_without_nonce(
+        &self,
+        id: KeyId,
+        version: KeyVersion,
+        size_bytes: usize,
+    ) -> Result<(), KeyError> {
+        self.take_use_below(id, version, size_bytes, u64::MAX).await
+    }
+
+    async fn take_use_below(
+        &self,
+        id: KeyId,
+        version: KeyVersion,
+        size_bytes: usize,
+        nonces_max: u64,
+    ) -> Result<(), KeyError> {
         let size_bytes = size_bytes as u64;
         let refuse = |limit| {
             Err(KeyError::UseLimited {
@@ -226,7 +247,7 @@ impl Kms {
             return refuse(UseLimit::NoLongerValid);
         }
         let mut meter = self.meter(id, version).await?;
-        if meter.count.uses >= Self::CIPHERTEXTS_MAX {
+        if meter.count.uses >= nonces_max {
             return refuse(UseLimit::Nonces);
         }
         if limits.uses_max.is_none() && limits.size_bytes_max.is_none() {

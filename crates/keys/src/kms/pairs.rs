@@ -52,6 +52,12 @@ impl SignedMessage<'_> {
         }
     }
 
+    fn len_bytes(self) -> usize {
+        match self {
+            Self::Raw(bytes) | Self::Digest(bytes) => bytes.len(),
+        }
+    }
+
     fn digest(self, hash: SignatureHash) -> Result<Digest, KeyError> {
         let algorithm = match hash {
             SignatureHash::Sha256 => &digest::SHA256,
@@ -164,6 +170,8 @@ impl Kms {
             let (id, row, authority) = self.find_for_use(key, wish, caller).await?;
             let pair = self.signing_pair(id, &row, algorithm)?;
             let vouched = self.vouched(id, &row).await?;
+            self.take_use_without_nonce(id, ONLY_VERSION, message.len_bytes())
+                .await?;
             let signature = self
                 .token
                 .sign_by(&vouched.wrapped, pair, algorithm.0, digest.as_ref())
@@ -262,6 +270,8 @@ impl Kms {
             let (id, row, authority) = self.find_for_use(key, wish, caller).await?;
             let (_, hash) = self.encrypting_pair(id, &row, algorithm)?;
             let vouched = self.vouched(id, &row).await?;
+            self.take_use_without_nonce(id, ONLY_VERSION, plaintext.len())
+                .await?;
             let ciphertext = encrypt_outside(&vouched.public, hash, plaintext)?;
             Ok((id, ciphertext, authority))
         }
@@ -310,6 +320,7 @@ impl Kms {
         caller: &Caller,
     ) -> Result<(KeyId, Vec<u8>, Authority), KeyError> {
         check_message(message)?;
+        let makes = wish.action == "GenerateMac";
         let (id, row, authority) = self.find_for_use(key, wish, caller).await?;
         let KeySpec::Mac(spec) = row.spec else {
             return Err(self.wrong_usage(id));
@@ -318,6 +329,10 @@ impl Kms {
             return Err(self.wrong_usage(id));
         }
         let vouched = self.vouched(id, &row).await?;
+        if makes {
+            self.take_use_without_nonce(id, ONLY_VERSION, message.len())
+                .await?;
+        }
         let mac = self.token.mac_by(&vouched.wrapped, spec, message).await?;
         Ok((id, mac, authority))
     }

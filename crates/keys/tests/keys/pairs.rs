@@ -3,8 +3,8 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, EcdsaKeyPair, UnparsedPublicKey};
 use strongroom_keys::{
-    DataKeyPairSpec, EncryptionContext, KeyError, KeyReference, KeySpec, NewKey, SignedMessage,
-    SigningAlgorithm,
+    DataKeyPairSpec, EncryptionContext, KeyError, KeyOperation, KeyReference, KeySpec,
+    KeyUseLimits, NewKey, SignedMessage, SigningAlgorithm,
 };
 use strongroom_meta::Table;
 use strongroom_pkcs11::TokenFunction;
@@ -298,4 +298,39 @@ async fn a_data_key_pair_comes_in_clear_and_encrypted() {
                 .expect("it verifies");
         }
     }
+}
+
+#[tokio::test]
+async fn limits_hold_for_what_makes_and_not_for_what_verifies() {
+    let world = World::new().await;
+    let (kms, who) = (&world.service.kms, &caller());
+    let mac_key = &key(&world, "HMAC_256", "GENERATE_VERIFY_MAC").await;
+    let pair = &key(&world, "ECC_NIST_P256", "SIGN_VERIFY").await;
+    let once = KeyUseLimits {
+        uses_max: Some(1),
+        ..KeyUseLimits::default()
+    };
+    for key in [mac_key, pair] {
+        kms.set_limits(key, once, who).await.expect("limits");
+    }
+    let (ecdsa, raw) = (algorithm("ECDSA_SHA_256"), SignedMessage::Raw(b"text"));
+    let made = kms
+        .generate_mac(mac_key, "HMAC_SHA_256", b"text", who)
+        .await;
+    let (_, mac) = made.expect("within the limit");
+    let signed = kms.sign(pair, ecdsa, raw, who).await;
+    let (_, signature) = signed.expect("within the limit");
+    let again = kms
+        .generate_mac(mac_key, "HMAC_SHA_256", b"text", who)
+        .await;
+    assert_eq!(code(&again), "use-limited");
+    assert_eq!(code(&kms.sign(pair, ecdsa, raw, who).await), "use-limited");
+    for _ in 0..2 {
+        let verified = kms.verify_mac(mac_key, "HMAC_SHA_256", b"text", &mac, who);
+        assert_eq!(code(&verified.await), "ok");
+        let verified = kms.verify(pair, ecdsa, raw, &signature, who).await;
+        assert_eq!(code(&verified), "ok");
+    }
+    let used = kms.key_usage(pair).await.expect("a key").last;
+    assert_eq!(used.map(|used| used.operation), Some(KeyOperation::Verify));
 }
