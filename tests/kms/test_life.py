@@ -222,6 +222,7 @@ def test_the_last_use_of_a_key_is_told(daemon, kms, key_id, bucket):
     assert used["Operation"] == "Encrypt" and used["KmsRequestId"] == sealed["ResponseMetadata"]["RequestId"]
     assert abs(used["Timestamp"].timestamp() - datetime.datetime.fromisoformat(daemon.api("GET", "/v1/clock")["now"]).timestamp()) < 60
     kms.rotate_key_on_demand(KeyId=key_id)
+    daemon.advance(minutes=1)
     put(daemon.s3(), bucket, key_id, "object", b"x")
     assert kms.get_key_last_usage(KeyId=key_id)["KeyLastUsage"]["Operation"] == "GenerateDataKey"
     first, second = daemon.cli("keys", "history", key_id, json_output=True)["versions"]
