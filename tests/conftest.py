@@ -1,5 +1,6 @@
 """What every theme shares: one daemon a module, and a bucket of its own for each test."""
 
+import operator
 import os
 import sys
 import uuid
@@ -14,6 +15,14 @@ from daemon import CustomerKey, Daemon  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes over a minute; left out by ci/test --quick")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """The tests in `operator` are collected under the name of a module of Python: it is put back."""
+    report = yield
+    sys.modules["operator"] = operator
+    return report
 
 
 @pytest.fixture(scope="module")
