@@ -35,6 +35,8 @@ rehearsed() {
     "$@" >>"$LOG" 2>&1 &
     rehearsal=$!
     ready "$REHEARSAL_API" $rehearsal
+    # It writes down where it is once it serves.
+    until [ -e "$REHEARSAL_FILE" ]; do sleep 0.05; done
 }
 refused() {
     if "$@" >"$LOG.refused" 2>&1; then
@@ -95,7 +97,8 @@ def test_every_command_of_the_guide_runs_as_printed(tmp_path):
     path = os.pathsep.join([str(bin_dir), str(clients), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-c", script(text)], cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PATH": path, "LOG": str(log), "API": ports[9100], "REHEARSAL_API": ports[9102], "AWS_PAGER": "", "AWS_CONFIG_FILE": "/dev/null"},
+        env={**os.environ, "PATH": path, "LOG": str(log), "API": ports[9100], "REHEARSAL_API": ports[9102],
+             "REHEARSAL_FILE": str(tmp_path / "var/rehearsal/client.json"), "AWS_PAGER": "", "AWS_CONFIG_FILE": "/dev/null"},
     )
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:] + log.read_text()[-4_000:]
     assert "panicked" not in log.read_text() + done.stderr
