@@ -10,11 +10,16 @@ import time
 import urllib.parse
 
 import pytest
-from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+from botocore.exceptions import ClientError, ConnectionClosedError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 from daemon import BINARY, CustomerKey, Daemon
 from deployment import assert_no_panic, refuses, run
 
-BREAKS_OFF = (ClientError, IncompleteReadError, ResponseStreamingError, ReadTimeoutError, http.client.HTTPException, ConnectionError)
+# Damage in the first chunks is refused; behind them the connection breaks, and when the head of the
+# answer has not left yet, it goes with it.
+BREAKS_OFF = (
+    ClientError, ConnectionClosedError, IncompleteReadError, ResponseStreamingError, ReadTimeoutError,
+    http.client.HTTPException, ConnectionError,
+)
 
 
 def content(name, size):
