@@ -1,6 +1,7 @@
 //! Naming KMS keys: ids, ARNs and aliases.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use strongroom_environment::Entropy;
@@ -77,6 +78,13 @@ impl FromStr for KeyId {
 /// Which version of a KMS key's material, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct KeyVersion(pub u32);
+
+impl KeyVersion {
+    /// All versions that a key can have, where key and version are an ordered pair.
+    pub(crate) const fn all_of(key: KeyId) -> RangeInclusive<(KeyId, Self)> {
+        (key, Self(0))..=(key, Self(u32::MAX))
+    }
+}
 
 impl fmt::Display for KeyVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,21 +7,21 @@
 //!
 //! # How exact they are
 //!
-//! Never more uses and bytes are granted than the limits say, also after a crash: they are reserved
+//! One daemon never grants more uses and bytes than the limits say, also after a crash: they are reserved
 //! in a row before they are granted, some at a time, so that most cost no write. What a crash finds
 //! reserved and not used is lost: up to a sixteenth of what was left, and at most 1,024 uses and
 //! 4 MiB. A use that fails after it was granted is counted.
 //!
 //! A bucket key that is sealed under the key is one use of it. It goes on protecting objects for the
 //! few minutes that it stays opened, whatever becomes of the limits meanwhile; that is as long as
-//! `keys.bucket_key_age` says.
+//! `keys.bucket_key_age_s_max` says.
 //!
 //! A key without limits is counted too: a version seals with random nonces, and no more than 2^32
 //! ciphertexts may come of it (NIST SP 800-38D, section 8.3). That count is written with the last
 //! uses, every minute, and so may miss what the last minute before a crash did; the bound leaves room
 //! for that.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use strongroom_environment::Timestamp;
 use strongroom_meta::Batch;
@@ -92,7 +92,7 @@ pub(super) struct Meter {
 }
 
 /// The meters of the versions that were used since the start.
-pub(super) type Meters = HashMap<(KeyId, KeyVersion), Meter>;
+pub(super) type Meters = BTreeMap<(KeyId, KeyVersion), Meter>;
 
 /// At most so much is reserved at once.
 const USES_RESERVED_MAX: u64 = 1_024;
@@ -186,12 +186,10 @@ impl Kms {
             let CountRow(count) = rows::decoded(COUNTS, &row.row.value)?;
             counts.insert(KeyVersion(u32::from_be_bytes(*version)), count);
         }
-        for ((key, version), meter) in &*self.meters.lock() {
-            if *key == id {
-                let count = counts.entry(*version).or_default();
-                count.uses = count.uses.max(meter.count.uses);
-                count.size_bytes = count.size_bytes.max(meter.count.size_bytes);
-            }
+        for ((_, version), meter) in self.meters.lock().range(KeyVersion::all_of(id)) {
+            let count = counts.entry(*version).or_default();
+            count.uses = count.uses.max(meter.count.uses);
+            count.size_bytes = count.size_bytes.max(meter.count.size_bytes);
         }
         let mut sum = KeyUseCount::default();
         for (version, count) in counts {

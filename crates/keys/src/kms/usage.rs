@@ -7,7 +7,7 @@
 //! What is used is what the custody half does: an object that is opened with a bucket key which is
 //! opened already uses no KMS key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use strongroom_environment::Timestamp;
 use strongroom_meta::Batch;
@@ -106,7 +106,7 @@ pub struct KeyUsage {
 }
 
 /// Uses that are not written yet: the newest of each version.
-pub(super) type Noted = HashMap<(KeyId, KeyVersion), LastUse>;
+pub(super) type Noted = BTreeMap<(KeyId, KeyVersion), LastUse>;
 
 impl Kms {
     /// When a key was last used.
@@ -138,10 +138,8 @@ impl Kms {
             let LastUseRow(used) = rows::decoded(LAST_USES, &row.row.value)?;
             uses.insert(KeyVersion(u32::from_be_bytes(*version)), used);
         }
-        for ((key, version), used) in &*self.noted.lock() {
-            if *key == id {
-                uses.insert(*version, used.clone());
-            }
+        for ((_, version), used) in self.noted.lock().range(KeyVersion::all_of(id)) {
+            uses.insert(*version, used.clone());
         }
         Ok(uses)
     }

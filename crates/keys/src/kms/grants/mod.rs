@@ -4,13 +4,21 @@
 //! or [`Kms::retire_grant`] does. Its token therefore gives nothing that the grant does not: it
 //! only names it.
 
-use data_encoding::BASE64URL_NOPAD;
-use strongroom_environment::Timestamp;
-use strongroom_meta::{Batch, Scan, ScannedRow, Table};
+mod permission;
+mod places;
 
+use data_encoding::BASE64URL_NOPAD;
+use strongroom_meta::{Batch, Scan};
+
+pub use self::permission::{
+    Grant, GrantConstraint, GrantFilter, GrantOperation, GrantReference, NewGrant,
+};
+use self::places::{
+    grant_in, grant_key, grantee_key, grantee_prefix, misplaced, retiring_key, retiring_prefix,
+};
 use super::access::{Principal, Wish};
 use super::{Kms, Page};
-use crate::arn::{KeyArn, KeyId, KeyReference};
+use crate::arn::{KeyId, KeyReference};
 use crate::caller::Caller;
 use crate::context::EncryptionContext;
 use crate::encoding::{Decoder, Encoder};
@@ -21,247 +29,6 @@ use crate::rows::{
     self, GRANT_COUNTS, GRANTS, GRANTS_OF, GrantCountRow, GrantRow, KeyRow, RETIRABLE_GRANTS, Read,
     RowFormat as _,
 };
-
-/// What a grant can allow.
-///
-/// Source: AWS KMS API Reference, `GrantOperation`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum GrantOperation {
-    /// Decrypt.
-    Decrypt,
-    /// Encrypt.
-    Encrypt,
-    /// GenerateDataKey.
-    GenerateDataKey,
-    /// GenerateDataKeyWithoutPlaintext.
-    GenerateDataKeyWithoutPlaintext,
-    /// ReEncrypt, of what is under the key.
-    ReEncryptFrom,
-    /// ReEncrypt, to the key.
-    ReEncryptTo,
-    /// Sign.
-    Sign,
-    /// Verify.
-    Verify,
-    /// GetPublicKey.
-    GetPublicKey,
-    /// CreateGrant, of no more than the grant itself allows.
-    CreateGrant,
-    /// RetireGrant, of the grant itself.
-    RetireGrant,
-    /// DescribeKey.
-    DescribeKey,
-    /// GenerateDataKeyPair.
-    GenerateDataKeyPair,
-    /// GenerateDataKeyPairWithoutPlaintext.
-    GenerateDataKeyPairWithoutPlaintext,
-    /// GenerateMac.
-    GenerateMac,
-    /// VerifyMac.
-    VerifyMac,
-}
-
-impl GrantOperation {
-    /// All of them. A row of a grant has a bit for each, in this order.
-    pub const ALL: [Self; 16] = [
-        Self::Decrypt,
-        Self::Encrypt,
-        Self::GenerateDataKey,
-        Self::GenerateDataKeyWithoutPlaintext,
-        Self::ReEncryptFrom,
-        Self::ReEncryptTo,
-        Self::Sign,
-        Self::Verify,
-        Self::GetPublicKey,
-        Self::CreateGrant,
-        Self::RetireGrant,
-        Self::DescribeKey,
-        Self::GenerateDataKeyPair,
-        Self::GenerateDataKeyPairWithoutPlaintext,
-        Self::GenerateMac,
-        Self::VerifyMac,
-    ];
-
-    /// The name in the protocol, which is also that of the action.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Decrypt => "Decrypt",
-            Self::Encrypt => "Encrypt",
-            Self::GenerateDataKey => "GenerateDataKey",
-            Self::GenerateDataKeyWithoutPlaintext => "GenerateDataKeyWithoutPlaintext",
-            Self::ReEncryptFrom => "ReEncryptFrom",
-            Self::ReEncryptTo => "ReEncryptTo",
-            Self::Sign => "Sign",
-            Self::Verify => "Verify",
-            Self::GetPublicKey => "GetPublicKey",
-            Self::CreateGrant => "CreateGrant",
-            Self::RetireGrant => "RetireGrant",
-            Self::DescribeKey => "DescribeKey",
-            Self::GenerateDataKeyPair => "GenerateDataKeyPair",
-            Self::GenerateDataKeyPairWithoutPlaintext => "GenerateDataKeyPairWithoutPlaintext",
-            Self::GenerateMac => "GenerateMac",
-            Self::VerifyMac => "VerifyMac",
-        }
-    }
-
-    /// The operation of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|operation| operation.as_str() == name)
-    }
-
-    /// Whether a key for `usage` has this operation.
-    pub(super) fn is_of(self, usage: &str) -> bool {
-        match self {
-            Self::CreateGrant | Self::RetireGrant | Self::DescribeKey => true,
-            Self::Sign | Self::Verify => usage == "SIGN_VERIFY",
-            Self::GenerateMac | Self::VerifyMac => usage == "GENERATE_VERIFY_MAC",
-            Self::GetPublicKey => usage == "SIGN_VERIFY" || usage == "ENCRYPT_DECRYPT",
-            _ => usage == "ENCRYPT_DECRYPT",
-        }
-    }
-
-    /// Whether a constraint on the encryption context holds for it.
-    fn has_context(self) -> bool {
-        matches!(
-            self,
-            Self::Decrypt
-                | Self::Encrypt
-                | Self::GenerateDataKey
-                | Self::GenerateDataKeyWithoutPlaintext
-                | Self::GenerateDataKeyPair
-                | Self::GenerateDataKeyPairWithoutPlaintext
-                | Self::ReEncryptFrom
-                | Self::ReEncryptTo
-        )
-    }
-}
-
-/// What the encryption context must be for a grant to allow a use.
-///
-/// Source: AWS KMS API Reference, `GrantConstraints`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum GrantConstraint {
-    /// These pairs, and others.
-    ContextSubset(EncryptionContext),
-    /// Exactly these pairs.
-    ContextEquals(EncryptionContext),
-}
-
-impl GrantConstraint {
-    const PAIRS_MAX: usize = 8;
-    const CHARS_MAX: usize = 384;
-
-    fn context(&self) -> &EncryptionContext {
-        match self {
-            Self::ContextSubset(context) | Self::ContextEquals(context) => context,
-        }
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::ContextSubset(_) => "EncryptionContextSubset",
-            Self::ContextEquals(_) => "EncryptionContextEquals",
-        }
-    }
-
-    fn check(&self) -> Result<(), KeyError> {
-        let chars = self
-            .context()
-            .pairs()
-            .map(|(name, value)| name.chars().count() + value.chars().count());
-        if self.context().pairs().count() > Self::PAIRS_MAX
-            || chars.sum::<usize>() > Self::CHARS_MAX
-        {
-            return Err(KeyError::InvalidRequest {
-                rule: "a constraint of a grant has at most 8 pairs and 384 characters",
-            });
-        }
-        Ok(())
-    }
-
-    /// Whether a use with this context is allowed.
-    fn allows(&self, used: &EncryptionContext) -> bool {
-        match self {
-            Self::ContextSubset(wanted) => is_subset(wanted, used),
-            Self::ContextEquals(wanted) => is_subset(wanted, used) && is_subset(used, wanted),
-        }
-    }
-
-    /// Whether every use that `child` allows is one that this allows.
-    fn includes(&self, child: Option<&Self>) -> bool {
-        match (self, child) {
-            (Self::ContextSubset(wanted), Some(child)) => is_subset(wanted, child.context()),
-            (Self::ContextEquals(_), Some(child)) => self == child,
-            (_, None) => false,
-        }
-    }
-}
-
-fn is_subset(part: &EncryptionContext, whole: &EncryptionContext) -> bool {
-    part.given()
-        .all(|pair| whole.given().any(|other| other == pair))
-}
-
-/// What a new grant is to be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NewGrant {
-    /// The ARN of who may use the key.
-    pub grantee: String,
-    /// The ARN of who may retire the grant.
-    pub retiring: Option<String>,
-    /// What it allows; not empty.
-    pub operations: Vec<GrantOperation>,
-    /// In which encryption contexts.
-    pub constraint: Option<GrantConstraint>,
-    /// By which a request that is sent again is known: the same grant, of the same name, is made
-    /// once.
-    pub name: Option<String>,
-}
-
-/// A grant.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Grant {
-    /// Its id.
-    pub id: GrantId,
-    /// The key.
-    pub key: KeyArn,
-    /// When it was made.
-    pub created: Timestamp,
-    /// The ARN of who may use the key.
-    pub grantee: String,
-    /// The ARN of who may retire the grant.
-    pub retiring: Option<String>,
-    /// What it allows.
-    pub operations: Vec<GrantOperation>,
-    /// In which encryption contexts.
-    pub constraint: Option<GrantConstraint>,
-    /// What its maker called it.
-    pub name: Option<String>,
-}
-
-/// Which grants of a key a list is of.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum GrantFilter {
-    /// All of them.
-    All,
-    /// One.
-    Id(GrantId),
-    /// Those whose grantee has this ARN.
-    Grantee(String),
-}
-
-/// How a grant to be retired is named.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum GrantReference {
-    /// By its token.
-    Token(String),
-    /// By its key and id.
-    Id(KeyReference, GrantId),
-}
 
 impl Kms {
     /// The most grants of a key.
@@ -870,47 +637,6 @@ fn wrong_marker() -> KeyError {
     KeyError::InvalidReference {
         rule: "a marker is one that a page of the same list gave",
     }
-}
-
-fn misplaced(table: Table) -> KeyError {
-    KeyError::Damaged {
-        table: table.name(),
-        what: "a row is not under a grant",
-    }
-}
-
-fn grant_key(key: KeyId, grant: GrantId) -> Vec<u8> {
-    [&key.as_bytes()[..], grant.as_bytes()].concat()
-}
-
-fn grantee_prefix(key: KeyId, grantee: &str) -> Vec<u8> {
-    [&key.as_bytes()[..], grantee.as_bytes(), &[0]].concat()
-}
-
-fn grantee_key(key: KeyId, grantee: &str, grant: GrantId) -> Vec<u8> {
-    [&grantee_prefix(key, grantee)[..], grant.as_bytes()].concat()
-}
-
-fn retiring_prefix(retiring: &str) -> Vec<u8> {
-    [retiring.as_bytes(), &[0]].concat()
-}
-
-fn retiring_key(retiring: &str, key: KeyId, grant: GrantId) -> Vec<u8> {
-    [
-        &retiring_prefix(retiring)[..],
-        key.as_bytes(),
-        grant.as_bytes(),
-    ]
-    .concat()
-}
-
-/// The grant at the end of the key of a row.
-fn grant_in(table: Table, found: &ScannedRow) -> Result<GrantId, KeyError> {
-    found
-        .key
-        .last_chunk()
-        .map(|id| GrantId(*id))
-        .ok_or(misplaced(table))
 }
 
 fn detail(grant: &GrantId, row: &GrantRow) -> serde_json::Value {
