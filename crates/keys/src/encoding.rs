@@ -1,13 +1,18 @@
 //! How rows, envelopes and ciphertexts are put into bytes: fixed-width numbers with the high byte
 //! first, and byte strings after their length as two bytes. The first byte is the version.
 
+/// Most of what is written is within so many bytes, and is written without its buffer growing.
+const USUAL_LEN_BYTES_MAX: usize = 192;
+
 /// Writes fields one after the other.
 pub(crate) struct Encoder(Vec<u8>);
 
 impl Encoder {
     /// Begins with the version byte.
     pub(crate) fn new(version: u8) -> Self {
-        Self(vec![version])
+        let mut bytes = Vec::with_capacity(USUAL_LEN_BYTES_MAX);
+        bytes.push(version);
+        Self(bytes)
     }
 
     pub(crate) fn u8(mut self, number: u8) -> Self {

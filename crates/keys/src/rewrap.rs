@@ -227,17 +227,25 @@ impl ObjectKeys {
         let (Some((_, first)), Some((_, last))) = (of.first(), of.last()) else {
             return Ok(Vec::new());
         };
-        let mut wrapping = Vec::with_capacity(of.len());
-        for (envelope, object) in of {
-            wrapping.push(self.wrap_anew(envelope, object, caller));
+        let mut wrapped = Vec::with_capacity(of.len());
+        let mut by_token = Vec::new();
+        for (place, (envelope, object)) in of.iter().enumerate() {
+            let wrapping = self.wrap_anew(envelope, object, caller);
+            if matches!(envelope.0, Wrapping::Bucket { .. }) {
+                // The bucket key is opened once, and the token is not asked again.
+                wrapped.push((place, wrapping.await));
+            } else {
+                by_token.push(async move { (place, wrapping.await) });
+            }
         }
-        let wrapped: Vec<_> = futures::stream::iter(wrapping)
-            .buffered(AT_ONCE)
-            .collect()
-            .await;
+        let mut by_token = futures::stream::iter(by_token).buffer_unordered(AT_ONCE);
+        while let Some(done) = by_token.next().await {
+            wrapped.push(done);
+        }
+        wrapped.sort_unstable_by_key(|(place, _)| *place);
         let mut results = Vec::with_capacity(wrapped.len());
         let mut failure = None;
-        for result in wrapped {
+        for (_, result) in wrapped {
             match result {
                 Err(error @ (KeyError::NotAuthentic | KeyError::Damaged { .. })) => {
                     results.push(Err(error));

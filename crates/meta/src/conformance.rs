@@ -40,6 +40,7 @@ macro_rules! meta_conformance {
             scans_of_a_prefix_end_with_it,
             empty_scans_find_nothing,
             visits_show_what_scans_give,
+            many_rows_are_got_as_each_is,
             tables_are_apart,
             limits_are_kept,
             what_is_at_the_limits_is_taken,
@@ -344,6 +345,31 @@ pub async fn visits_show_what_scans_give<S: MetaStore>(store: Arc<S>) {
         Box::new(|_, _| panic!("no row")),
     );
     nothing.await.unwrap();
+}
+
+/// Rows that are asked for together come in the order of their keys, each as it comes alone, and
+/// one that is not there as nothing; also more of them than are read at once.
+pub async fn many_rows_are_got_as_each_is<S: MetaStore>(store: Arc<S>) {
+    const ROWS: usize = 700;
+    assert_eq!(store.get_each(TABLE, Vec::new()).await.unwrap(), []);
+    let name = |number: usize| format!("row-{number:04}").into_bytes();
+    let absent = store.get_each(TABLE, vec![name(0), name(1)]).await.unwrap();
+    assert_eq!(absent, [None, None]);
+    let mut batch = Batch::new();
+    for number in (0..ROWS).step_by(2) {
+        batch.put(TABLE, name(number), number.to_string());
+    }
+    store.commit(batch).await.unwrap();
+    for count in [1, 3, ROWS] {
+        let mut keys: Vec<_> = (0..count).rev().map(name).collect();
+        keys.push(name(0));
+        let got = store.get_each(TABLE, keys.clone()).await.unwrap();
+        assert_eq!(got.len(), keys.len());
+        for (key, row) in keys.iter().zip(&got) {
+            assert_eq!(*row, get(&*store, key).await);
+        }
+        assert_eq!(got.last().unwrap().as_ref().unwrap().value, "0");
+    }
 }
 
 /// The same key in two tables is two rows.

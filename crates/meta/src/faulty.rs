@@ -67,7 +67,7 @@ impl<E: MetaStore> Faulty<E> {
         state.commit_faults.insert(nth, fault);
     }
 
-    /// Fails the `get` or `scan` that comes after `after` others, counted from now.
+    /// Fails the `get`, `get_each` or `scan` that comes after `after` others, counted from now.
     pub fn fail_read(&self, after: u64, fault: ReadFault) {
         let mut state = self.state.lock();
         let nth = state.reads + after;
@@ -84,7 +84,7 @@ impl<E: MetaStore> Faulty<E> {
         self.state.lock().commits
     }
 
-    /// How many `get` and `scan` calls were made.
+    /// How many `get`, `get_each` and `scan` calls were made.
     pub fn reads(&self) -> u64 {
         self.state.lock().reads
     }
@@ -133,6 +133,15 @@ impl<E: MetaStore> MetaStore for Faulty<E> {
     async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Row>, ReadError> {
         self.admit_read(table)?;
         self.engine.get(table, key).await
+    }
+
+    async fn get_each(
+        &self,
+        table: Table,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<Option<Row>>, ReadError> {
+        self.admit_read(table)?;
+        self.engine.get_each(table, keys).await
     }
 
     async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<ScannedRow>, ReadError> {

@@ -43,6 +43,18 @@ impl MetaStore for MemoryStore {
         Ok(self.state.read().row(table, key).cloned())
     }
 
+    async fn get_each(
+        &self,
+        table: Table,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<Option<Row>>, ReadError> {
+        let state = self.state.read();
+        Ok(keys
+            .iter()
+            .map(|key| state.row(table, key).cloned())
+            .collect())
+    }
+
     async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<ScannedRow>, ReadError> {
         let state = self.state.read();
         let Some(rows) = state.tables.get(&table).filter(|_| !scan.is_empty()) else {

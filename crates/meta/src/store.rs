@@ -336,7 +336,7 @@ pub type Seer = Box<dyn FnMut(&[u8], &[u8]) -> bool + Send>;
 ///
 /// - **Atomic.** A batch is applied whole or not at all, and no reader ever sees a part of one.
 /// - **Serializable.** Batches take effect in one order; an expectation is checked against all
-///   batches before it. Each `get` and each `scan` sees one such state; two calls may see two.
+///   batches before it. Each `get`, `get_each` and `scan` sees one such state; two calls may see two.
 /// - **Durable.** When `commit` returns `Ok`, the batch survives loss of power, and every later
 ///   read sees it.
 /// - **Not done, or unknown.** Every [`CommitError`] but [`CommitError::OutcomeUnknown`] means that
@@ -356,6 +356,17 @@ pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`ReadError`]; see the contract.
     async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Row>, ReadError>;
+
+    /// The rows under `keys`, in the order of `keys`, all of one state. It is [`MetaStore::get`] for
+    /// each; an engine may find many at less cost than one by one.
+    ///
+    /// # Errors
+    /// [`ReadError`]; see the contract. One row that is damaged fails all.
+    async fn get_each(
+        &self,
+        table: Table,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<Option<Row>>, ReadError>;
 
     /// The rows of a range, in key order.
     ///

@@ -3,7 +3,7 @@
 //! Versions are added and removed here and nowhere else, so that the holds of payloads, the ledger
 //! of the keys and the index by age are always part of the batch that changes the version.
 
-use strongroom_keys::{BindingId, ClassCode, ObjectName, ProtectedVersion, Weight};
+use strongroom_keys::{BindingId, ClassCode, KeyEnvelope, ObjectName, ProtectedVersion, Weight};
 use strongroom_meta::{Batch, Row, Scan, ScannedRow, Table};
 
 use crate::buckets::Bucket;
@@ -144,6 +144,19 @@ impl<'i> Change<'i> {
         self.inner
             .keys
             .record(&mut self.batch, &content.envelope, &version, weight);
+    }
+
+    /// Moves a version in the ledger from the envelope that protected it to the one that does now.
+    pub(crate) fn rewrapped(
+        &mut self,
+        name: &VersionName,
+        before: &KeyEnvelope,
+        content: &Content,
+    ) {
+        self.inner
+            .keys
+            .forget(&mut self.batch, before, &protected(name));
+        self.record(name, content);
     }
 
     /// Takes away what [`Change::add_version`] and later changes added. The row of the version

@@ -398,7 +398,7 @@ impl Check {
             let holders = self.holders.entry(content.payload).or_default();
             holders.warm += u32::from(content.holds_warm());
             holders.cold += u32::from(content.holds_cold());
-            holders.versions.push((name.clone(), content));
+            holders.versions.push((name.clone(), *content));
         }
         for (table, row_key) in indexed {
             if self.meta.get(table, &row_key).await?.is_none() {

@@ -69,7 +69,7 @@ impl Inner {
                 history,
                 noncurrent: found.noncurrent,
                 version,
-                content,
+                content: *content,
                 shown,
             }),
             None if by_name => Err(StoreError::IsDeleteMarker {

@@ -35,14 +35,8 @@ impl Inner {
         key: &ObjectKey,
     ) -> Result<History, StoreError> {
         let row_key = keys::object(bucket, key.as_str());
-        let read = match self.meta.get(keys::OBJECTS, &row_key).await? {
-            Some(row) => {
-                let object = decode(keys::OBJECTS, &row.value)?;
-                Some((row, object))
-            }
-            None => None,
-        };
-        Ok(History { row_key, read })
+        let read = self.meta.get(keys::OBJECTS, &row_key).await?;
+        History::of(row_key, read)
     }
 
     /// The version that is meant, if there is one.
@@ -88,15 +82,53 @@ impl Inner {
         name: &VersionName,
     ) -> Result<Option<(History, Found)>, StoreError> {
         let history = self.history(&name.bucket, &name.key).await?;
-        let selector = VersionSelector::Id(name.version);
-        let found = self
-            .find(&name.bucket, &name.key, &history, selector)
-            .await?;
+        let found = self.find_in(&history, name).await?;
         Ok(found.map(|found| (history, found)))
+    }
+
+    /// A version by its name, in the history of its object.
+    pub(crate) async fn find_in(
+        &self,
+        history: &History,
+        name: &VersionName,
+    ) -> Result<Option<Found>, StoreError> {
+        let selector = VersionSelector::Id(name.version);
+        self.find(&name.bucket, &name.key, history, selector).await
     }
 }
 
 impl History {
+    /// What the row of an object says.
+    pub(crate) fn of(row_key: Vec<u8>, read: Option<Row>) -> Result<Self, StoreError> {
+        let read = match read {
+            Some(row) => {
+                let object = decode(keys::OBJECTS, &row.value)?;
+                Some((row, object))
+            }
+            None => None,
+        };
+        Ok(Self { row_key, read })
+    }
+
+    /// The current version, if it is `version`; its content is moved and not copied. What is left
+    /// writes the object anew, and cannot be asked what its current version holds.
+    pub(crate) fn take_current(
+        &mut self,
+        version: VersionId,
+    ) -> Option<(Found, Option<Box<Content>>)> {
+        let (_, object) = self.read.as_mut()?;
+        let current = &mut object.current;
+        if current.version != version {
+            return None;
+        }
+        let content = current.content.take();
+        let found = Found {
+            row: current.clone(),
+            noncurrent: None,
+        };
+        Some((found, content))
+    }
+
     pub(crate) fn current(&self) -> Option<&VersionRow> {
         self.read.as_ref().map(|(_, object)| &object.current)
     }
@@ -159,7 +191,7 @@ impl History {
             is_null: !keeps_versions,
             created: new.created,
             noncurrent_since_micros: None,
-            content: new.content,
+            content: new.content.map(Box::new),
         };
         let name = |version| VersionName {
             bucket: bucket_name.clone(),
@@ -266,22 +298,18 @@ impl History {
     }
 
     /// Writes a version that was found anew, in the row where it stands.
-    pub(crate) fn rewrite(
-        &self,
-        change: &mut Change<'_>,
-        name: &VersionName,
-        found: &Found,
-        row: VersionRow,
-    ) {
+    pub(crate) fn rewrite(&self, change: &mut Change<'_>, name: &VersionName, found: Found) {
         match (&found.noncurrent, &self.read) {
             (Some(read), _) => {
                 let row_key = keys::version(&name.bucket, &name.key, name.version);
                 change
                     .batch
                     .expect_unchanged(keys::VERSIONS, row_key.clone(), Some(read));
-                change.batch.put(keys::VERSIONS, row_key, encode(&row));
+                change
+                    .batch
+                    .put(keys::VERSIONS, row_key, encode(&found.row));
             }
-            (None, Some((_, object))) => self.write(change, row, object.noncurrent_null),
+            (None, Some((_, object))) => self.write(change, found.row, object.noncurrent_null),
             (None, None) => {}
         }
     }

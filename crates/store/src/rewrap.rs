@@ -10,14 +10,15 @@
 //! 2. One batch writes each version with its new envelope, moves its row of the ledger, and writes
 //!    how far the re-wrap is; it expects each version as it was read. **This is the commit point.**
 //!
-//! While one page is committed the next is prepared. Where somebody else has changed a version of a
-//! page meanwhile, nothing of the page is written, and its versions are done one by one.
+//! While one page is committed the next ones are prepared, on other cores where there are any. Where
+//! somebody else has changed a version of a page meanwhile, nothing of the page is written, and its versions are done one by one.
 //!
 //! What was re-wrapped is no longer under the version, so a pass that was cut short, at whatever
 //! step, is simply begun again: it finds what is left. The cursor saves it the way. A version that
 //! is committed later with an envelope that was made before, by an upload that took long, is found
 //! by the next look.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,15 +29,18 @@ use strongroom_keys::{
 };
 use strongroom_meta::{Batch, CommitError, Row};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::change::{Change, object_name, protected};
-use crate::rows::{Content, UploadRow, encode, keys};
+use crate::rows::{UploadRow, encode, keys};
 use crate::store::Inner;
 use crate::tiering::Held;
 use crate::{BucketName, ObjectKey, Store, StoreError, VersionId, VersionName};
 
 /// How many versions are written in one batch: three rows each.
 const VERSIONS_AT_ONCE: usize = 2_000;
+/// How many pages are prepared at once, beside the one that is being committed.
+const PAGES_AHEAD: usize = 3;
 /// How many bucket keys are looked up at once, and how many the token is asked for together.
 const BUCKET_KEYS_AT_ONCE: usize = 1_000;
 const TOKEN_CALLS: usize = 8;
@@ -49,6 +53,66 @@ struct Prepared {
     left: u64,
     /// The last row of the page.
     cursor: Vec<u8>,
+}
+
+/// The pages of the ledger that are still to come, in order. The next ones are being prepared.
+struct Pages {
+    store: Store,
+    scope: Arc<RewrapScope>,
+    caller: Caller,
+    /// Up to where the ledger has been read; `None` at its end.
+    cursor: Option<Vec<u8>>,
+    ahead: VecDeque<JoinHandle<Result<Prepared, StoreError>>>,
+}
+
+impl Pages {
+    /// Reads the ledger on, and has the pages prepared that come next.
+    async fn read_on(&mut self) -> Result<(), StoreError> {
+        while self.ahead.len() < PAGES_AHEAD {
+            let Some(after) = self.cursor.take() else {
+                break;
+            };
+            let keys = &self.store.inner.keys;
+            let entries = keys.rewrap_entries(&self.scope, &after, VERSIONS_AT_ONCE);
+            let entries = entries.await?;
+            let Some(last) = entries.last() else {
+                break;
+            };
+            self.cursor = Some(last.place.clone());
+            let (store, scope) = (self.store.clone(), Arc::clone(&self.scope));
+            let caller = self.caller.clone();
+            let preparing = async move { store.prepare(&scope, entries, &caller).await };
+            self.ahead.push_back(tokio::spawn(preparing));
+        }
+        Ok(())
+    }
+
+    /// The next page that is ready to be committed; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Prepared>, StoreError> {
+        if self.ahead.is_empty() {
+            self.read_on().await?;
+        }
+        let Some(next) = self.ahead.pop_front() else {
+            return Ok(None);
+        };
+        match next.await {
+            Ok(prepared) => prepared.map(Some),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(StoreError::Unavailable {
+                    reason: "the daemon is shutting down".into(),
+                }),
+            },
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        for preparing in &self.ahead {
+            preparing.abort();
+        }
+    }
 }
 
 impl Store {
@@ -98,7 +162,7 @@ impl Store {
         is_stopped: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), StoreError> {
         let inner = &*self.inner;
-        let scope = inner.keys.rewrap_scope(job).await?;
+        let scope = Arc::new(inner.keys.rewrap_scope(job).await?);
         if matches!(job.progress.state, RewrapState::Done { .. }) {
             if !self.has_more(&scope, job.progress.left).await? {
                 return Ok(());
@@ -122,8 +186,14 @@ impl Store {
             .await?;
         count_work(job, worked());
 
-        let mut next = self.prepare(&scope, &job.progress.cursor, caller).await?;
-        while let Some(page) = next {
+        let mut pages = Pages {
+            store: self.clone(),
+            scope: Arc::clone(&scope),
+            caller: caller.clone(),
+            cursor: Some(job.progress.cursor.clone()),
+            ahead: VecDeque::new(),
+        };
+        while let Some(page) = pages.next().await? {
             let (mut after, names) = (job.clone(), page.names);
             let mut batch = page.batch;
             after.progress.cursor.clone_from(&page.cursor);
@@ -131,10 +201,7 @@ impl Store {
             after.progress.left += page.left;
             count_work(&mut after, worked());
             ObjectKeys::put_rewrap(&mut batch, &after);
-            let (committed, prepared) = tokio::join!(
-                inner.meta.commit(batch),
-                self.prepare(&scope, &page.cursor, caller)
-            );
+            let (committed, read_on) = tokio::join!(inner.meta.commit(batch), pages.read_on());
             match committed {
                 Ok(()) => *job = after,
                 Err(CommitError::Conflict { .. }) => {
@@ -152,7 +219,7 @@ impl Store {
             if is_stopped() {
                 return Ok(());
             }
-            next = prepared?;
+            read_on?;
         }
 
         self.rewrap_uploads(job, &scope, caller).await?;
@@ -222,33 +289,25 @@ impl Store {
         }
     }
 
-    /// The next page of the ledger that has something to be re-wrapped; `None` at the end.
+    /// Prepares a page of the ledger, whose rows are given and are not none.
     async fn prepare(
         &self,
         scope: &RewrapScope,
-        after: &[u8],
+        entries: Vec<RewrapEntry>,
         caller: &Caller,
-    ) -> Result<Option<Prepared>, StoreError> {
-        let entries = self
-            .inner
-            .keys
-            .rewrap_entries(scope, after, VERSIONS_AT_ONCE)
-            .await?;
-        let Some(last) = entries.last() else {
-            return Ok(None);
-        };
-        let cursor = last.place.clone();
+    ) -> Result<Prepared, StoreError> {
+        let cursor = entries.last().map(|last| last.place.clone());
         let mut names = Vec::with_capacity(entries.len());
         for entry in entries {
             names.push(name_of(entry)?);
         }
         let (change, names, left) = self.rewrapped(scope, names, caller).await?;
-        Ok(Some(Prepared {
+        Ok(Prepared {
             batch: change.finish(),
             names,
             left,
-            cursor,
-        }))
+            cursor: cursor.unwrap_or_default(),
+        })
     }
 
     /// A change that gives versions new envelopes, which of them it is about, and how many are
@@ -262,8 +321,9 @@ impl Store {
         let inner = &*self.inner;
         let mut left = 0;
         let mut found: Vec<(VersionName, Held)> = Vec::with_capacity(names.len());
-        for name in names {
-            match inner.held(&name).await {
+        let held = inner.held_each(&names).await?;
+        for (name, held) in names.into_iter().zip(held) {
+            match held {
                 Ok(Some(held)) if scope.is_due(&held.content.envelope) => found.push((name, held)),
                 Ok(_) => {}
                 Err(StoreError::Damaged { what }) => {
@@ -289,16 +349,7 @@ impl Store {
                     continue;
                 }
             };
-            let before = &held.content;
-            inner
-                .keys
-                .forget(&mut change.batch, &before.envelope, &protected(&name));
-            let after = Content {
-                envelope,
-                ..before.clone()
-            };
-            change.record(&name, &after);
-            held.rewrite(&mut change, &name, after);
+            held.rewrap(&mut change, &name, envelope);
             done.push(name);
         }
         Ok((change, done, left))

@@ -367,6 +367,7 @@ fn row_key(envelope: &KeyEnvelope, object: &ObjectName) -> Vec<u8> {
             key
         }
     };
+    key.reserve(object.bucket.len() + object.key.len() + 2 * END.len() + 16);
     write_text(&mut key, &object.bucket);
     write_text(&mut key, &object.key);
     key.extend_from_slice(object.binding.as_bytes());
@@ -374,11 +375,12 @@ fn row_key(envelope: &KeyEnvelope, object: &ObjectName) -> Vec<u8> {
 }
 
 fn write_text(key: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
-        key.push(byte);
-        if byte == 0 {
-            key.push(ESCAPED);
-        }
+    let mut parts = text.as_bytes().split(|byte| *byte == 0);
+    // There is always one part.
+    key.extend_from_slice(parts.next().unwrap_or_default());
+    for part in parts {
+        key.extend_from_slice(&[0, ESCAPED]);
+        key.extend_from_slice(part);
     }
     key.extend_from_slice(&END);
 }
@@ -388,18 +390,15 @@ fn read_text(bytes: &[u8]) -> Option<(String, &[u8])> {
     let mut text = Vec::new();
     let mut rest = bytes;
     loop {
-        let (byte, after) = rest.split_first()?;
-        rest = after;
-        if *byte == 0 {
-            let (mark, after) = rest.split_first()?;
-            rest = after;
-            match *mark {
-                ESCAPED => {}
-                mark if mark == END[1] => return Some((String::from_utf8(text).ok()?, rest)),
-                _ => return None,
-            }
+        let zero = rest.iter().position(|byte| *byte == 0)?;
+        text.extend_from_slice(&rest[..zero]);
+        let mark = *rest.get(zero + 1)?;
+        rest = &rest[zero + 2..];
+        match mark {
+            ESCAPED => text.push(0),
+            mark if mark == END[1] => return Some((String::from_utf8(text).ok()?, rest)),
+            _ => return None,
         }
-        text.push(*byte);
     }
 }
 

@@ -127,13 +127,19 @@ impl fmt::Debug for RedbStore {
 #[async_trait]
 impl MetaStore for RedbStore {
     async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Row>, ReadError> {
-        guarded(&self.shared, table, |rows| {
-            let Some(stored) = rows.get(key).map_err(|error| failed_read(table, error))? else {
-                return Ok(None);
-            };
-            decode(table, key, stored.value()).map(Some)
-        })
-        .map(Option::flatten)
+        guarded(&self.shared, table, |rows| get_row(rows, table, key)).map(Option::flatten)
+    }
+
+    async fn get_each(
+        &self,
+        table: Table,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<Option<Row>>, ReadError> {
+        if keys.len() <= ROWS_READ_INLINE_MAX {
+            return read_each(&self.shared, table, &keys);
+        }
+        let shared = Arc::clone(&self.shared);
+        blocking(move || read_each(&shared, table, &keys)).await
     }
 
     async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<ScannedRow>, ReadError> {
@@ -144,13 +150,7 @@ impl MetaStore for RedbStore {
             return read_range(&self.shared, table, &scan);
         }
         let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || read_range(&shared, table, &scan))
-            .await
-            .unwrap_or_else(|error| {
-                Err(ReadError::Unavailable {
-                    reason: error.to_string(),
-                })
-            })
+        blocking(move || read_range(&shared, table, &scan)).await
     }
 
     async fn visit(&self, table: Table, scan: Scan, mut see: Seer) -> Result<(), ReadError> {
@@ -158,18 +158,13 @@ impl MetaStore for RedbStore {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || {
+        blocking(move || {
             walk(&shared, table, &scan, |key, stored| {
                 let value = row::value(table, key, stored);
                 Ok(see(key, value.map_err(|error| corrupt(table, &error))?))
             })
         })
         .await
-        .unwrap_or_else(|error| {
-            Err(ReadError::Unavailable {
-                reason: error.to_string(),
-            })
-        })
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
@@ -245,6 +240,36 @@ fn guarded<T>(
             reason: "a page does not make sense".to_owned(),
         })
     })
+}
+
+/// Runs `read` on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| {
+        Err(ReadError::Unavailable {
+            reason: error.to_string(),
+        })
+    })
+}
+
+fn read_each(
+    shared: &Shared,
+    table: Table,
+    keys: &[Vec<u8>],
+) -> Result<Vec<Option<Row>>, ReadError> {
+    let found = guarded(shared, table, |rows| {
+        keys.iter().map(|key| get_row(rows, table, key)).collect()
+    })?;
+    Ok(found.unwrap_or_else(|| vec![None; keys.len()]))
+}
+
+fn get_row(rows: &Rows, table: Table, key: &[u8]) -> Result<Option<Row>, ReadError> {
+    let Some(stored) = rows.get(key).map_err(|error| failed_read(table, error))? else {
+        return Ok(None);
+    };
+    decode(table, key, stored.value()).map(Some)
 }
 
 fn read_range(shared: &Shared, table: Table, scan: &Scan) -> Result<Vec<ScannedRow>, ReadError> {

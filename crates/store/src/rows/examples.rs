@@ -148,7 +148,7 @@ fn versions_are_as_documented() {
         is_null: false,
         created: SECOND,
         noncurrent_since_micros: None,
-        content: Some(content),
+        content: Some(Box::new(content)),
     };
     // A version stands behind the version byte as it stands in the row of an object.
     let row = ObjectRow {

@@ -18,9 +18,14 @@ use crate::{
 /// The version of the format of all rows of the store.
 const FORMAT_VERSION: u8 = 1;
 
+/// Nearly every row is within so many bytes, and is written without its buffer growing.
+const USUAL_LEN_BYTES_MAX: usize = 512;
+
 /// Writes a row.
 pub(crate) fn encode<R: Serialize>(row: &R) -> Vec<u8> {
-    postcard::to_extend(row, vec![FORMAT_VERSION])
+    let mut bytes = Vec::with_capacity(USUAL_LEN_BYTES_MAX);
+    bytes.push(FORMAT_VERSION);
+    postcard::to_extend(row, bytes)
         .expect("a row has no part that postcard cannot write, and a vector takes all")
 }
 
@@ -77,8 +82,9 @@ pub(crate) struct VersionRow {
     pub(crate) created: Timestamp,
     /// When it stopped being the current version, in microseconds since the Unix epoch.
     pub(crate) noncurrent_since_micros: Option<i64>,
-    /// What it holds; nothing makes it a delete marker.
-    pub(crate) content: Option<Content>,
+    /// What it holds; nothing makes it a delete marker. By far the largest part, so that it is
+    /// moved about as a pointer.
+    pub(crate) content: Option<Box<Content>>,
 }
 
 /// What a version holds that is not a delete marker.

@@ -4,36 +4,85 @@ mod due;
 mod restore;
 mod transition;
 
+use strongroom_keys::KeyEnvelope;
+use strongroom_meta::ReadError;
+
 use crate::history::{Found, History};
-use crate::rows::{Content, Parts, PayloadRow, WholePart};
+use crate::rows::{Content, Parts, PayloadRow, WholePart, keys};
 use crate::store::Inner;
 use crate::{StoreError, VersionName};
 
 /// A version that is not a delete marker, and what it holds.
 pub(crate) struct Held {
     history: History,
+    /// The version but for its content.
     found: Found,
-    pub(crate) content: Content,
+    pub(crate) content: Box<Content>,
 }
 
 impl Inner {
     /// A version by its name; `None` when it is gone or a delete marker.
     pub(crate) async fn held(&self, name: &VersionName) -> Result<Option<Held>, StoreError> {
-        let Some((history, found)) = self.find_named(name).await? else {
-            return Ok(None);
+        let history = self.history(&name.bucket, &name.key).await?;
+        self.held_in(history, name).await
+    }
+
+    async fn held_in(
+        &self,
+        mut history: History,
+        name: &VersionName,
+    ) -> Result<Option<Held>, StoreError> {
+        let (found, content) = match history.take_current(name.version) {
+            Some(current) => current,
+            None => match self.find_in(&history, name).await? {
+                Some(mut found) => {
+                    let content = found.row.content.take();
+                    (found, content)
+                }
+                None => return Ok(None),
+            },
         };
-        Ok(found.row.content.clone().map(|content| Held {
+        Ok(content.map(|content| Held {
             history,
             found,
             content,
         }))
+    }
+
+    /// Versions by their names, each as [`Inner::held`] gives it. The rows of their objects are read
+    /// together.
+    pub(crate) async fn held_each(
+        &self,
+        names: &[VersionName],
+    ) -> Result<Vec<Result<Option<Held>, StoreError>>, StoreError> {
+        let row_key = |name: &VersionName| keys::object(&name.bucket, name.key.as_str());
+        let row_keys = names.iter().map(row_key).collect();
+        let mut each = Vec::with_capacity(names.len());
+        let rows = match self.meta.get_each(keys::OBJECTS, row_keys).await {
+            Ok(rows) => rows,
+            Err(ReadError::Corrupt { .. }) => {
+                // Which one it is shows when they are read one by one.
+                for name in names {
+                    each.push(self.held(name).await);
+                }
+                return Ok(each);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for (name, row) in names.iter().zip(rows) {
+            each.push(match History::of(row_key(name), row) {
+                Ok(history) => self.held_in(history, name).await,
+                Err(damaged) => Err(damaged),
+            });
+        }
+        Ok(each)
     }
 }
 
 impl Held {
     /// Writes the version with another content.
     pub(crate) fn rewrite(
-        &self,
+        mut self,
         change: &mut crate::change::Change<'_>,
         name: &VersionName,
         after: Content,
@@ -41,11 +90,21 @@ impl Held {
         if after.class != self.content.class {
             change.record(name, &after);
         }
-        let row = crate::rows::VersionRow {
-            content: Some(after),
-            ..self.found.row.clone()
-        };
-        self.history.rewrite(change, name, &self.found, row);
+        self.found.row.content = Some(Box::new(after));
+        self.history.rewrite(change, name, self.found);
+    }
+
+    /// Writes the version with its data key in another envelope, and the ledger with it.
+    pub(crate) fn rewrap(
+        mut self,
+        change: &mut crate::change::Change<'_>,
+        name: &VersionName,
+        envelope: KeyEnvelope,
+    ) {
+        let before = std::mem::replace(&mut self.content.envelope, envelope);
+        change.rewrapped(name, &before, &self.content);
+        self.found.row.content = Some(self.content);
+        self.history.rewrite(change, name, self.found);
     }
 }
 

@@ -53,7 +53,7 @@ impl Store {
                 return Err(StoreError::NotArchived { class });
             }
             let now = inner.clock.now();
-            let mut after = held.content.clone();
+            let mut after = (*held.content).clone();
             let mut change = Change::new(inner);
             let begun = match held.content.restore {
                 Some(RestoreState::Restored { until }) if now < until => {
@@ -251,7 +251,7 @@ impl Store {
             }
             let mut after = Content {
                 restore: None,
-                ..held.content.clone()
+                ..(*held.content).clone()
             };
             if !after.holds_warm() {
                 after.whole = None;
@@ -347,7 +347,7 @@ impl Inner {
             }
             let mut after = Content {
                 restore: Some(RestoreState::Restored { until }),
-                ..held.content.clone()
+                ..(*held.content).clone()
             };
             after.whole = whole_of(payload);
             if let Some((copy, parts)) = segments {

@@ -30,7 +30,7 @@ impl Store {
             let mut change = Change::new(inner);
             let after = Content {
                 class: to,
-                ..held.content.clone()
+                ..(*held.content).clone()
             };
             held.rewrite(&mut change, name, after);
             if attempts.commit(change).await? {
@@ -110,7 +110,7 @@ impl Store {
             let mut after = Content {
                 class: cold.class,
                 archive_pending: false,
-                ..before.clone()
+                ..(**before).clone()
             };
             if !matches!(after.restore, Some(RestoreState::Restored { .. })) {
                 after.whole = None;
