@@ -46,6 +46,7 @@ pub struct Faulty<E> {
 struct State {
     commits: u64,
     reads: u64,
+    rows_read: u64,
     commit_faults: BTreeMap<u64, CommitFault>,
     read_faults: BTreeMap<u64, ReadFault>,
     stopped: bool,
@@ -89,6 +90,11 @@ impl<E: MetaStore> Faulty<E> {
         self.state.lock().reads
     }
 
+    /// How many rows those calls gave.
+    pub fn rows_read(&self) -> u64 {
+        self.state.lock().rows_read
+    }
+
     /// The engine inside, to which faults do not apply.
     pub fn inner(&self) -> &E {
         &self.engine
@@ -114,6 +120,10 @@ impl<E: MetaStore> Faulty<E> {
         }
     }
 
+    fn count_rows(&self, rows: usize) {
+        self.state.lock().rows_read += rows as u64;
+    }
+
     /// A batch that writes nothing and expects what `batch` does.
     async fn check(&self, batch: &Batch) -> Result<(), CommitError> {
         self.engine
@@ -132,7 +142,9 @@ const SCHEDULED: &str = "a scheduled failure";
 impl<E: MetaStore> MetaStore for Faulty<E> {
     async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Row>, ReadError> {
         self.admit_read(table)?;
-        self.engine.get(table, key).await
+        let found = self.engine.get(table, key).await?;
+        self.count_rows(usize::from(found.is_some()));
+        Ok(found)
     }
 
     async fn get_each(
@@ -141,12 +153,16 @@ impl<E: MetaStore> MetaStore for Faulty<E> {
         keys: Vec<Vec<u8>>,
     ) -> Result<Vec<Option<Row>>, ReadError> {
         self.admit_read(table)?;
-        self.engine.get_each(table, keys).await
+        let found = self.engine.get_each(table, keys).await?;
+        self.count_rows(found.iter().flatten().count());
+        Ok(found)
     }
 
     async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<ScannedRow>, ReadError> {
         self.admit_read(table)?;
-        self.engine.scan(table, scan).await
+        let found = self.engine.scan(table, scan).await?;
+        self.count_rows(found.len());
+        Ok(found)
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {

@@ -1,7 +1,8 @@
 //! What the ledger and a re-wrap cost where there are many versions.
 //!
-//! `cargo bench -p strongroom-store --bench keys_at_scale -- VERSIONS REWRAPPED` counts so many
-//! versions under a key, and re-wraps so many; see `docs/performance.md`.
+//! `cargo bench -p strongroom-store --bench keys_at_scale -- VERSIONS REWRAPPED KEYS` counts so many
+//! versions under a key, re-wraps so many, and starts beside so many KMS keys; see
+//! `docs/performance.md`.
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 #![expect(
     clippy::cast_precision_loss,
@@ -28,12 +29,15 @@ use strongroom_store::{
 
 const CACHE_BYTES: usize = 256 * 1024 * 1024;
 const VERSIONS_DEFAULT: u64 = 200_000;
+const KEYS_DEFAULT: u64 = 100_000;
+const VERSIONS_OF_A_KEY: u32 = 10;
 const BUCKETS: u64 = 4;
 /// A bucket key wraps for this many versions of the count.
 const UNDER_ONE_BUCKET_KEY: u64 = 10_000;
 
 struct Ground {
     meta: Arc<RedbStore>,
+    token: Arc<MemoryToken>,
     keys: KeyService,
     clock: Arc<SystemClock>,
     caller: Caller,
@@ -49,26 +53,101 @@ impl Ground {
         let clock = Arc::new(SystemClock::new());
         let token = Arc::new(MemoryToken::new());
         ensure_token_keys(&*token).await.expect("a new token");
-        let config = KeysConfig {
-            region: "us-east-1".into(),
-            account: "000000000000".into(),
-            limits: KeyLimits::default(),
-        };
-        let keys = KeyService::start(
-            config,
-            token,
-            Arc::clone(&meta) as _,
-            Arc::new(MemoryLog::new()),
-            Arc::clone(&clock) as _,
-            Arc::new(SystemEntropy),
-        );
         Self {
-            keys: keys.await.expect("it starts"),
+            keys: start(&token, &meta, &clock).await,
+            token,
             meta,
             clock,
             caller: Caller::daemon("bench"),
             _directory: directory,
         }
+    }
+}
+
+async fn start(
+    token: &Arc<MemoryToken>,
+    meta: &Arc<RedbStore>,
+    clock: &Arc<SystemClock>,
+) -> KeyService {
+    let config = KeysConfig {
+        region: "us-east-1".into(),
+        account: "000000000000".into(),
+        limits: KeyLimits::default(),
+    };
+    let keys = KeyService::start(
+        config,
+        Arc::clone(token) as _,
+        Arc::clone(meta) as _,
+        Arc::new(MemoryLog::new()),
+        Arc::clone(clock) as _,
+        Arc::new(SystemEntropy),
+    );
+    keys.await.expect("it starts")
+}
+
+/// Starts the key service and decrypts under some keys, first alone and then beside the rows of
+/// `keys` others with ten versions each.
+async fn crowd(keys: u64) {
+    const KEYS: Table = Table::new("kms_keys");
+    const KEY_VERSIONS: Table = Table::new("kms_key_versions");
+    const USED: usize = 200;
+    let ground = Ground::new().await;
+    let (kms, context) = (&ground.keys.kms, EncryptionContext::empty());
+    let mut blobs = Vec::with_capacity(USED);
+    let mut like = None;
+    for _ in 0..USED {
+        let key = kms.create_key("", &ground.caller).await.expect("a key");
+        let reference = KeyReference::Id(key.id);
+        for _ in 1..VERSIONS_OF_A_KEY {
+            let rotated = kms.rotate_key(&reference, &ground.caller).await;
+            rotated.expect("rotated");
+        }
+        let made = kms
+            .generate_data_key(&reference, &context, 32, &ground.caller)
+            .await
+            .expect("a data key");
+        blobs.push(made.blob.to_bytes());
+        like = Some(key.id);
+    }
+    let measure = async |beside: u64| {
+        let begun = ground.clock.monotonic();
+        let service = start(&ground.token, &ground.meta, &ground.clock).await;
+        let started = ground.clock.monotonic().since(begun);
+        let begun = ground.clock.monotonic();
+        for blob in &blobs {
+            let opened = service.kms.decrypt(blob, &context, None, &ground.caller);
+            opened.await.expect("it opens");
+        }
+        let used = ground.clock.monotonic().since(begun);
+        println!(
+            "beside {beside} keys of {VERSIONS_OF_A_KEY} versions: start in {:.2} ms, the first \
+             decryption under each of {USED} keys in {:.1} µs",
+            started.as_secs_f64() * 1e3,
+            used.as_secs_f64() * 1e6 / USED as f64
+        );
+    };
+    measure(0).await;
+    let like = like.expect("a key");
+    let rows = async |table, limit| {
+        let scan = Scan::prefix(like.as_bytes(), limit);
+        ground.meta.scan(table, scan).await.expect("rows")
+    };
+    let (key, versions) = (rows(KEYS, 1).await, rows(KEY_VERSIONS, 100).await);
+    let mut batch = Batch::new();
+    for number in 1..=keys {
+        let id = BindingId::random(&SystemEntropy).0;
+        batch.put(KEYS, id, &*key[0].row.value);
+        for version in &versions {
+            let place = [&id, &version.key[16..]].concat();
+            batch.put(KEY_VERSIONS, place, &*version.row.value);
+        }
+        if number == keys || batch.writes.len() > 15_000 {
+            let full = std::mem::take(&mut batch);
+            ground.meta.commit(full).await.expect("it commits");
+        }
+    }
+    for _ in 0..3 {
+        measure(keys).await;
     }
 }
 
@@ -255,6 +334,7 @@ fn main() {
     let mut counts = std::env::args().filter_map(|argument| argument.parse().ok());
     let versions = counts.next().unwrap_or(VERSIONS_DEFAULT);
     let rewrapped = counts.next().unwrap_or(VERSIONS_DEFAULT);
+    let keys = counts.next().unwrap_or(KEYS_DEFAULT);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -264,6 +344,11 @@ fn main() {
             if versions > 0 {
                 impact(versions).await;
             }
-            rewrap(rewrapped).await;
+            if rewrapped > 0 {
+                rewrap(rewrapped).await;
+            }
+            if keys > 0 {
+                crowd(keys).await;
+            }
         });
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use strongroom_audit::LogFault;
 use strongroom_keys::{
-    KeyDescription, KeyError, KeyLimits, KeyService, KeyState, Protection, ensure_token_keys,
+    KeyDescription, KeyError, KeyId, KeyLimits, KeyService, KeyState, Protection, ensure_token_keys,
 };
-use strongroom_meta::{CommitFault, ReadFault, Table};
+use strongroom_meta::{Batch, CommitFault, ReadFault, Table};
 use strongroom_pkcs11::{MemoryToken, Token, TokenError, TokenFunction};
 use strongroom_testkit::FaultyToken;
 use tokio::task::JoinSet;
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::kept::keep;
 use crate::world::{Ground, World, caller, config, context, customer_key, object};
 
+const KEYS: Table = Table::new("kms_keys");
 const KEY_VERSIONS: Table = Table::new("kms_key_versions");
 
 #[tokio::test]
@@ -52,6 +53,83 @@ async fn a_restart_finds_everything() {
         .await
         .expect("a key");
     assert_eq!(found.state, KeyState::Disabled);
+}
+
+/// Rows of many more keys like one that is there, each with as many versions.
+async fn crowd(ground: &Ground, like: KeyId, keys: u64) {
+    let versions = ground.rows_of(KEY_VERSIONS).await;
+    let versions: Vec<_> = versions
+        .iter()
+        .filter(|row| row.key.starts_with(like.as_bytes()))
+        .collect();
+    assert_eq!(versions.len(), 10);
+    let key_rows = ground.rows_of(KEYS).await;
+    let key_row = key_rows
+        .iter()
+        .find(|row| *row.key == *like.as_bytes())
+        .expect("the row of the key");
+    for number in 0..keys {
+        // On either side of any key in the order of the tables.
+        let id = (u128::from(number) << 96 | u128::from(number)).to_be_bytes();
+        let mut batch = Batch::new();
+        batch.put(KEYS, id, &*key_row.row.value);
+        for version in &versions {
+            let place = [&id, &version.key[16..]].concat();
+            batch.put(KEY_VERSIONS, place, &*version.row.value);
+        }
+        ground.commit(batch).await;
+    }
+}
+
+#[tokio::test]
+async fn neither_a_start_nor_a_use_reads_more_where_there_are_many_keys() {
+    let world = World::new().await;
+    let kms = &world.service.kms;
+    let key = kms
+        .create_key("one of many", &caller())
+        .await
+        .expect("made");
+    for _ in 1..10 {
+        let rotated = kms.rotate_key(&key.id.into(), &caller()).await;
+        rotated.expect("rotated");
+    }
+    let bound = context(&[("of", "many")]);
+    let made = kms
+        .generate_data_key(&key.id.into(), &bound, 32, &caller())
+        .await
+        .expect("a data key");
+    let cost = async || {
+        let (meta, token) = (&world.ground.meta, &world.ground.token);
+        let count = || {
+            (
+                meta.reads(),
+                meta.rows_read(),
+                token.calls(TokenFunction::Open),
+            )
+        };
+        let before = count();
+        let service = world.restarted().await.expect("it starts");
+        let started = count();
+        let blob = made.blob.to_bytes();
+        let opened = service
+            .kms
+            .decrypt(&blob, &bound, None, &caller())
+            .await
+            .expect("it opens");
+        assert_eq!(*opened.plaintext, *made.plaintext);
+        let used = count();
+        (
+            (
+                started.0 - before.0,
+                started.1 - before.1,
+                started.2 - before.2,
+            ),
+            (used.0 - started.0, used.1 - started.1, used.2 - started.2),
+        )
+    };
+    let alone = cost().await;
+    crowd(&world.ground, key.id, 3_000).await;
+    assert_eq!(cost().await, alone);
 }
 
 #[tokio::test]
