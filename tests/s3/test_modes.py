@@ -106,3 +106,24 @@ def test_the_ledger_knows_keys_of_versions_and_versions_of_keys(daemon, s3, vers
     s3.delete_object(Bucket=versioned, Key="p", VersionId=next(v["version_id"] for v in under_customer if v["key"] == "p"))
     under_customer = daemon.api("GET", f"/v1/ledger/customer-keys/{customer['fingerprint']}/versions")["versions"]
     assert [(version["bucket"], version["key"]) for version in under_customer] == [(versioned, "o")]
+
+
+@pytest.mark.parametrize("mode", ["aws:kms", "AES256"])
+def test_the_token_is_hardly_asked_for_many_objects(daemon, s3, bucket, kms_key, mode):
+    objects = 500
+
+    def calls():
+        """Calls of the token but for signatures, which are of checkpoints of the audit log."""
+        asked, signatures = daemon.metric("strongroom_hsm_calls_total"), daemon.metric("strongroom_hsm_calls_total", function="sign")
+        assert asked > signatures
+        return asked - signatures
+
+    arguments = {"ServerSideEncryption": mode}
+    if mode == "aws:kms":
+        arguments |= {"SSEKMSKeyId": kms_key, "BucketKeyEnabled": True}
+    before = calls()
+    for number in range(objects):
+        s3.put_object(Bucket=bucket, Key=f"o{number}", Body=b"content", **arguments)
+        assert s3.get_object(Bucket=bucket, Key=f"o{number}")["Body"].read() == b"content"
+    # The bucket key is sealed once; with the answer of the token tried out, that is two calls.
+    assert calls() - before <= 2
