@@ -76,6 +76,7 @@ impl Protocol {
                 request_id: request_id.to_owned(),
                 operation: format!("kms:{operation}"),
                 source,
+                store: None,
             };
             operations::perform(&self.kms, operation, body, &caller).await
         }

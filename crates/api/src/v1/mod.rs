@@ -87,6 +87,7 @@ async fn dispatch(
             request_id: info.id.clone(),
             operation: format!("v1:{method} /{}", path.first().unwrap_or(&"")),
             source: Some(info.peer.ip()),
+            store: None,
         },
         query: Query::read(uri.query().unwrap_or_default())?,
         body,
@@ -262,6 +263,7 @@ impl From<KeyError> for Problem {
                 Self::forbidden(error)
             }
             KeyError::TokenUnavailable(_)
+            | KeyError::CustodyUnavailable { .. }
             | KeyError::AuditUnavailable(_)
             | KeyError::NotCertified { .. }
             | KeyError::Metadata(_)

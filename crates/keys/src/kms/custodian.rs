@@ -115,6 +115,11 @@ impl KeyCustody for Kms {
         }
     }
 
+    fn heard(&self) -> Result<(), KeyError> {
+        // Observers are told before a change is acknowledged.
+        Ok(())
+    }
+
     fn watch(&self, observer: Weak<dyn StateObserver>) {
         self.observers.lock().0.push(observer);
     }

@@ -8,7 +8,8 @@
 //! 4. A grant for the caller, for the role or, where the role allows, for the account allows it.
 //! 5. Otherwise it is denied.
 //!
-//! The daemon's own work ([`Standing::Daemon`]) is not asked about.
+//! The daemon's own work ([`Standing::Daemon`]) is not asked about. That of a store apart is: it has
+//! the keys of the service and no others.
 //!
 //! Source: AWS KMS Developer Guide, "Troubleshooting AWS KMS permissions".
 
@@ -152,10 +153,19 @@ impl Kms {
         wish: &Wish<'_>,
         caller: &Caller,
     ) -> Result<Authority, KeyError> {
-        if caller.standing == Standing::Daemon {
+        let is_daemon = caller.standing == Standing::Daemon;
+        if is_daemon && caller.store.is_none() {
             return Ok(Authority::default());
         }
         let governance = self.governance(id).await?;
+        if is_daemon {
+            // The daemon of a store apart has its own secrets to keep, under the keys of the service.
+            if Arc::ptr_eq(&governance.policy, &self.governances.of_service) {
+                return Ok(Authority::default());
+            }
+            let because = "because the daemon of a store acts for no user";
+            return Err(self.denied(id, wish, caller, because));
+        }
         let because = match self
             .weigh(id, &governance, &governance.policy, wish, caller)
             .await?
@@ -170,12 +180,22 @@ impl Kms {
                 "because neither the policy of the key nor a grant allows it"
             }
         };
-        Err(KeyError::AccessDenied {
+        Err(self.denied(id, wish, caller, because))
+    }
+
+    fn denied(
+        &self,
+        id: KeyId,
+        wish: &Wish<'_>,
+        caller: &Caller,
+        because: &'static str,
+    ) -> KeyError {
+        KeyError::AccessDenied {
             principal: Principal::arn_of(caller, &self.home),
             action: format!("kms:{}", wish.action),
             key: Some(self.home.arn(id)),
-            because,
-        })
+            because: because.into(),
+        }
     }
 
     /// Whether `policy` would let the caller do what `wish` says, by itself.
@@ -205,7 +225,7 @@ impl Kms {
             principal: Principal::arn_of(caller, &self.home),
             action: format!("kms:{action}"),
             key: None,
-            because: "because the role does not allow it",
+            because: "because the role does not allow it".into(),
         })
     }
 
