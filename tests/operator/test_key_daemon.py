@@ -206,6 +206,26 @@ def test_a_rotated_key_reads_the_old_and_writes_the_new(apart, once):
     assert bodies(once, "rotated", "old") == b"old" and bodies(once, "rotated", "new") == b"new"
 
 
+def test_what_is_compromised_at_the_key_daemon_is_rewrapped_in_the_store(apart, once):
+    key = apart.key("compromised")
+    once.create_bucket(Bucket="compromised")
+    options = {"Bucket": "compromised", "ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key}
+    for name, bucket_key in (("direct", False), ("behind", True)):
+        once.put_object(Key=name, Body=name.encode(), BucketKeyEnabled=bucket_key, **options)
+    done = apart.keyd.cli("keys", "compromise", key, "--reason", "a test")
+    assert done.returncode == 0
+
+    def finished():
+        jobs = apart.store.cli("keys", "rewrap", key, "--status", json_output=True)["rewraps"]
+        return [(job["key_version"], job["state"], job["versions"]) for job in jobs] == [(1, "done", 2)]
+
+    until("it is re-wrapped", finished)
+    for name in ("direct", "behind"):
+        shown = apart.store.cli("objects", "keys", f"s3://compromised/{name}", json_output=True)
+        assert '"version": 2' in json.dumps(shown) and '"version": 1' not in json.dumps(shown)
+        assert bodies(once, "compromised", name) == name.encode()
+
+
 def test_one_way_fails_and_nothing_is_refused(apart, once):
     key = apart.key("two ways")
     once.create_bucket(Bucket="ways")
@@ -277,8 +297,8 @@ def test_only_an_enrolled_store_with_a_valid_certificate_is_let_in(apart, tmp_pa
         (ours.issue("other-name", "store-2.example"), ours, ("is not of a store that this key daemon knows", "link.stores")),
         (ours.issue("by-common-name", "x.example", common_name="store-1.example"), ours, ("is not of a store",)),
         (ours.issue("wildcard", "*.wide.example"), ours, ("is not of a store",)),
-        (ours.issue("expired", "store-1.example", expired=True), ours, ("key daemon is not available",)),
-        (others.issue("forged", "store-1.example"), ours, ("key daemon is not available",)),
+        (ours.issue("expired", "store-1.example", expired=True), ours, ("key daemon is not available", "CertificateExpired")),
+        (others.issue("forged", "store-1.example"), ours, ("key daemon is not available", "received fatal alert")),
         (ours.issue("good", "store-1.example"), others, ("key daemon is not available", "UnknownIssuer")),
     ]):
         store = store_apart(tmp_path / f"store-{number}", trusted, url, certificate)
@@ -287,7 +307,7 @@ def test_only_an_enrolled_store_with_a_valid_certificate_is_let_in(apart, tmp_pa
     # The key daemon must be who the URL says.
     port = apart.keyd.link_url.rpartition(":")[2]
     store = store_apart(tmp_path / "store-by-name", ours, [f"https://localhost:{port}"], good)
-    refuses(store.init(blank=False), "key daemon is not available", "NotValidForName")
+    refuses(store.init(blank=False), "key daemon is not available", "not valid for name")
     # A key of the store that others can read.
     good[1].chmod(0o644)
     refuses(store_apart(tmp_path / "store-readable", ours, url, good).init(blank=False), "may be read by others", "chmod 600")

@@ -25,8 +25,8 @@ use zeroize::Zeroizing;
 use crate::call::{CallError, LinkConfig, body};
 use crate::follow::{Follower, Way};
 use crate::wire::{
-    Authorize, Authorized, Decrypt, Decrypted, DescribeKey, Described, Encrypt, Encrypted,
-    OnBehalfOf, Operation, Root, RootLabel,
+    Authorize, Authorized, Compromised, CompromisedVersions, Decrypt, Decrypted, DescribeKey,
+    Described, Encrypt, Encrypted, OnBehalfOf, Operation, Root, RootLabel,
 };
 
 /// How many questions are asked at once; others wait their turn.
@@ -363,6 +363,19 @@ impl KeyCustody for RemoteCustody {
         };
         let root: RootLabel = self.ask(Operation::Root, body(&asked)).await?;
         Ok(root.label)
+    }
+
+    async fn compromised(&self) -> Result<Vec<(KeyId, KeyVersion)>, KeyError> {
+        let told: CompromisedVersions = self
+            .ask(Operation::Compromised, body(&Compromised {}))
+            .await?;
+        told.versions
+            .into_iter()
+            .map(|(key, version)| {
+                let key = key.parse().map_err(|_| unreadable())?;
+                Ok((key, KeyVersion(version)))
+            })
+            .collect()
     }
 
     fn heard(&self) -> Result<(), KeyError> {

@@ -26,9 +26,9 @@ use zeroize::Zeroizing;
 use crate::answer::{Refusal, refusal};
 use crate::feed::ChangeFeed;
 use crate::wire::{
-    Authorize, Authorized, BODY_LEN_BYTES_MAX, Changed, Changes, Decrypt, Decrypted, DescribeKey,
-    Described, EPOCH, Encrypt, Encrypted, Epoch, KeyMetadata, OnBehalfOf, Operation, Root,
-    RootLabel, TARGET,
+    Authorize, Authorized, BODY_LEN_BYTES_MAX, Changed, Changes, Compromised, CompromisedVersions,
+    Decrypt, Decrypted, DescribeKey, Described, EPOCH, Encrypt, Encrypted, Epoch, KeyMetadata,
+    OnBehalfOf, Operation, Root, RootLabel, TARGET,
 };
 
 /// The longest wait for a change, whatever is asked for.
@@ -67,7 +67,13 @@ pub struct LinkService {
 /// Why a request is not answered with what it asks for.
 enum Refused {
     Key(KeyError),
-    Request(StatusCode, Refusal),
+    Request(StatusCode, Box<Refusal>),
+}
+
+impl Refused {
+    fn of_request(status: StatusCode, told: Refusal) -> Self {
+        Self::Request(status, Box::new(told))
+    }
 }
 
 impl From<KeyError> for Refused {
@@ -120,7 +126,7 @@ impl LinkService {
             .and_then(|target| target.to_str().ok());
         let operation = Operation::of(path, target);
         let answered = match (store, operation) {
-            (None, _) => Err(Refused::Request(
+            (None, _) => Err(Refused::of_request(
                 StatusCode::FORBIDDEN,
                 Refusal::new(
                     "AccessDeniedException",
@@ -129,7 +135,7 @@ impl LinkService {
                      it must be one of `link.stores`",
                 ),
             )),
-            (Some(_), None) => Err(Refused::Request(
+            (Some(_), None) => Err(Refused::of_request(
                 StatusCode::NOT_FOUND,
                 Refusal::new(
                     "UnknownOperationException",
@@ -145,7 +151,7 @@ impl LinkService {
             Err(refused) => {
                 let (status, told) = match refused {
                     Refused::Key(error) => refusal(&error),
-                    Refused::Request(status, told) => (status, told),
+                    Refused::Request(status, told) => (status, *told),
                 };
                 let text = serde_json::to_vec(&told).unwrap_or_default();
                 (status, told.reason, Zeroizing::new(text))
@@ -192,6 +198,10 @@ impl LinkService {
             Operation::DescribeKey => self.describe(&read(&body)?).await,
             Operation::Authorize => self.authorize(read(&body)?, store).await,
             Operation::Root => self.root(&read(&body)?).await,
+            Operation::Compromised => {
+                let Compromised {} = read(&body)?;
+                self.compromised().await
+            }
             Operation::Changes => self.changes(&read(&body)?).await,
         }
     }
@@ -206,7 +216,7 @@ impl LinkService {
         if epoch == Some(self.feed.epoch()) {
             return Ok(());
         }
-        Err(Refused::Request(
+        Err(Refused::of_request(
             StatusCode::MISDIRECTED_REQUEST,
             Refusal::new(
                 "ConflictException",
@@ -294,6 +304,15 @@ impl LinkService {
         written(&RootLabel { label })
     }
 
+    async fn compromised(&self) -> Result<Zeroizing<Vec<u8>>, Refused> {
+        let versions = self.custody.compromised().await?;
+        let versions = versions
+            .into_iter()
+            .map(|(key, version)| (key.to_string(), version.0))
+            .collect();
+        written(&CompromisedVersions { versions })
+    }
+
     async fn changes(&self, asked: &Changes) -> Result<Zeroizing<Vec<u8>>, Refused> {
         // A custody that is itself elsewhere and not heard of has nothing to say.
         self.custody.heard()?;
@@ -328,7 +347,7 @@ impl LinkService {
 }
 
 fn invalid(why: impl Into<String>) -> Refused {
-    Refused::Request(
+    Refused::of_request(
         StatusCode::BAD_REQUEST,
         Refusal::new("ValidationException", "invalid-request", why),
     )
@@ -354,7 +373,7 @@ fn decoded(name: &str, text: &str) -> Result<Zeroizing<Vec<u8>>, Refused> {
 
 fn written<T: Serialize>(answer: &T) -> Result<Zeroizing<Vec<u8>>, Refused> {
     serde_json::to_vec(answer).map(Zeroizing::new).map_err(|_| {
-        Refused::Request(
+        Refused::of_request(
             StatusCode::INTERNAL_SERVER_ERROR,
             Refusal::new("KMSInternalException", "", "the answer cannot be written"),
         )

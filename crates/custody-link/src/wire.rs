@@ -27,16 +27,18 @@ pub(crate) enum Operation {
     DescribeKey,
     Authorize,
     Root,
+    Compromised,
     Changes,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Encrypt,
         Self::Decrypt,
         Self::DescribeKey,
         Self::Authorize,
         Self::Root,
+        Self::Compromised,
         Self::Changes,
     ];
 
@@ -48,6 +50,7 @@ impl Operation {
             Self::DescribeKey => "DescribeKey",
             Self::Authorize => "authorize",
             Self::Root => "root",
+            Self::Compromised => "compromised",
             Self::Changes => "changes",
         }
     }
@@ -57,6 +60,7 @@ impl Operation {
             Self::Encrypt | Self::Decrypt | Self::DescribeKey => "/",
             Self::Authorize => "/v1/custody/authorize",
             Self::Root => "/v1/custody/root",
+            Self::Compromised => "/v1/custody/compromised",
             Self::Changes => "/v1/custody/changes",
         }
     }
@@ -67,7 +71,7 @@ impl Operation {
             Self::Encrypt => Some("TrentService.Encrypt"),
             Self::Decrypt => Some("TrentService.Decrypt"),
             Self::DescribeKey => Some("TrentService.DescribeKey"),
-            Self::Authorize | Self::Root | Self::Changes => None,
+            Self::Authorize | Self::Root | Self::Compromised | Self::Changes => None,
         }
     }
 
@@ -305,6 +309,16 @@ pub(crate) struct Root {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct RootLabel {
     pub(crate) label: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Compromised {}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct CompromisedVersions {
+    /// Ids of keys, each with a version of it.
+    pub(crate) versions: Vec<(String, u32)>,
 }
 
 /// Up to where changes are known.

@@ -108,6 +108,13 @@ pub trait KeyCustody: Send + Sync + fmt::Debug + 'static {
     /// [`KeyError::NotAuthentic`]: there is no such version.
     async fn root_of(&self, key: KeyId, version: KeyVersion) -> Result<String, KeyError>;
 
+    /// The versions of KMS keys that are marked as compromised. Whoever keeps objects re-wraps what is
+    /// under them; a mark is told as a rotation.
+    ///
+    /// # Errors
+    /// Those of the machine, and [`KeyError::CustodyUnavailable`].
+    async fn compromised(&self) -> Result<Vec<(KeyId, KeyVersion)>, KeyError>;
+
     /// Whether what was opened before may be used now: whether the one who watches would have been
     /// told, within the time that is allowed, of a key that may no longer be used. It costs nothing.
     ///

@@ -518,9 +518,15 @@ impl Daemon {
                 };
                 running.run_in_background(until).await;
             }));
-            if matches!(keys.custody, Custody::Here(_)) {
-                servers.push(tokio::spawn(rewrap::run(store.clone(), stopped.clone())));
-            }
+            let apart = match &keys.custody {
+                Custody::Here(_) => None,
+                Custody::Apart(custody) => Some(custody.clone() as _),
+            };
+            servers.push(tokio::spawn(rewrap::run(
+                store.clone(),
+                apart,
+                stopped.clone(),
+            )));
             objects = Some(ObjectHalf { store, lifecycle });
         }
         let api = Arc::new(strongroom_api::service(ApiConfig {

@@ -4,13 +4,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use strongroom_environment::Timestamp;
 use strongroom_keys::{
-    CertificateState, KeyDescription, KeyManager, KeyReference, KeyState, KeyUseLimits, KeyVersion,
-    RewrapJob, RewrapLevel, RewrapState, RotationKind, VersionDescription, VersionState,
+    CertificateState, KeyCustody as _, KeyDescription, KeyManager, KeyReference, KeyState,
+    KeyUseLimits, KeyVersion, RewrapJob, RewrapLevel, RewrapState, RotationKind,
+    VersionDescription, VersionState,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Asked;
+use crate::Custody;
 use crate::problem::Problem;
 
 #[derive(Deserialize)]
@@ -173,7 +175,14 @@ pub(super) async fn rewrap(asked: &Asked<'_>, key: &str) -> Result<Value, Proble
 
 /// How far the re-wraps of a key are.
 pub(super) async fn rewraps(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
-    let jobs = asked.kms()?.rewraps(&reference(key)?).await?;
+    let reference = reference(key)?;
+    let jobs = match &asked.state.config.custody {
+        Custody::Here(kms) => kms.rewraps(&reference).await?,
+        Custody::Apart(custody) => {
+            let key = custody.resolve(&reference).await?;
+            asked.objects()?.store.rewraps_of(key).await?
+        }
+    };
     let jobs: Vec<Value> = jobs.iter().map(rewrap_shown).collect();
     Ok(json!({ "rewraps": jobs }))
 }

@@ -35,6 +35,7 @@ async fn conforms(ground: &Ground, keyd: &Keyd, custody: Arc<dyn KeyCustody>) {
     what_is_sealed_opens_once_and_again(ground, keyd, custody).await;
     states_are_kept_and_told(kms, keyd.key().await.id, custody).await;
     permission_is_by_policy_role_and_grant(kms, keyd.key().await.id, custody).await;
+    what_is_compromised_is_told(kms, keyd.key().await.id, custody).await;
     limits_hold(kms, keyd.key().await.id, custody).await;
 }
 
@@ -211,6 +212,21 @@ async fn permission_is_by_policy_role_and_grant(
     let granted = kms.create_grant(&key.into(), &grant, &admin()).await;
     let (grant, _) = granted.expect("a grant");
     assert_eq!(may(CustodyUse::Open, Role::User).await, Ok(Some(grant)));
+}
+
+async fn what_is_compromised_is_told(
+    kms: &Arc<Kms>,
+    key: strongroom_keys::KeyId,
+    custody: &dyn KeyCustody,
+) {
+    let told = Told::watching(custody);
+    assert_eq!(custody.compromised().await.expect("a list"), []);
+    kms.compromise_version(&key.into(), None, "for tests", &admin())
+        .await
+        .expect("it is marked");
+    until("the mark is told", || told.rotated.lock().contains(&key)).await;
+    let versions = custody.compromised().await.expect("a list");
+    assert_eq!(versions, [(key, KeyVersion(1))]);
 }
 
 async fn limits_hold(kms: &Arc<Kms>, key: strongroom_keys::KeyId, custody: &dyn KeyCustody) {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
+use strongroom_keys::NewPolicy;
 
 use crate::world::*;
 
@@ -169,7 +170,12 @@ async fn every_bad_request_is_refused_with_its_reason_and_uses_no_key() {
             bad,
             invalid,
         ),
-        (ENCRYPT, text(encrypt(&key, "daemon")), bad, "access-denied"),
+        (
+            ENCRYPT,
+            text(encrypt(&key, "auditor")),
+            bad,
+            "access-denied",
+        ),
         (
             DECRYPT,
             text(
@@ -275,17 +281,49 @@ async fn what_one_store_has_sealed_opens_for_no_other() {
 }
 
 #[tokio::test]
-async fn the_daemon_of_a_store_has_the_keys_of_the_service_and_no_others() {
+async fn the_daemon_of_a_store_is_judged_as_the_account_and_keeps_its_own_secrets() {
     let keyd = Keyd::start(&Ground::new().await).await;
     let epoch = epoch(&keyd).await;
-    let customers = keyd.key().await.id.to_string();
-    for (key, expected) in [
-        ("alias/strongroom/system", StatusCode::OK),
-        ("alias/strongroom/s3", StatusCode::OK),
-        (customers.as_str(), StatusCode::BAD_REQUEST),
-    ] {
+    let key = keyd.key().await.id;
+    let customers = key.to_string();
+    let keys = [
+        "alias/strongroom/system",
+        "alias/strongroom/s3",
+        customers.as_str(),
+    ];
+    let sealed = async |key: &str, store: &str| {
         let body = encrypt(key, "daemon").to_string().into_bytes();
-        let (status, told) = answer(&keyd, Some("one.example"), ENCRYPT, &epoch, body).await;
-        assert_eq!(status, expected, "{told}");
+        answer(&keyd, Some(store), ENCRYPT, &epoch, body).await
+    };
+    for key in keys {
+        let (status, told) = sealed(key, "one.example").await;
+        assert_eq!(status, StatusCode::OK, "{told}");
+    }
+    let statement = |effect: &str, condition: Value| {
+        json!({
+            "Effect": effect, "Principal": { "AWS": "*" }, "Action": "kms:*", "Resource": "*",
+            "Condition": condition,
+        })
+    };
+    let of_store = json!({ "StringEquals": { "strongroom:store": "one.example" } });
+    let document = json!({
+        "Version": "2012-10-17",
+        "Statement": [statement("Allow", json!({})), statement("Deny", of_store)],
+    });
+    let policy = NewPolicy {
+        document: document.to_string(),
+        bypass_lockout_check: false,
+    };
+    let (kms, named) = (&keyd.service.kms, key.into());
+    kms.put_key_policy(&named, "default", &policy, &admin())
+        .await
+        .expect("a policy");
+    for (store, key, expected) in [
+        ("one.example", keys[2], StatusCode::BAD_REQUEST),
+        ("two.example", keys[2], StatusCode::OK),
+        ("one.example", keys[0], StatusCode::OK),
+    ] {
+        let (status, told) = sealed(key, store).await;
+        assert_eq!(status, expected, "{store} {key} {told}");
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_audit::MemoryLog;
-use strongroom_environment::{SystemClock, SystemEntropy};
+use strongroom_environment::{SystemClock, SystemEntropy, Timestamp};
 use strongroom_keys::{
-    BindingId, CustomerKey, EncryptionContext, KeyCustody, KeyId, KeyLimits, NewPolicy, ObjectName,
-    Protection, SealedSigner, StoreKeys,
+    BindingId, Caller, CustomerKey, EncryptionContext, KeyCustody, KeyId, KeyLimits, KeyVersion,
+    NewPolicy, ObjectName, Protection, RewrapLevel, SealedSigner, StoreKeys,
 };
 use strongroom_meta::MemoryStore;
 
@@ -201,6 +201,32 @@ async fn a_permission_that_is_taken_back_ends_within_its_time() {
         refused.contains("with an explicit deny in the policy of the key"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn what_is_compromised_at_the_key_daemon_is_to_be_rewrapped_in_the_store() {
+    let ground = Ground::new().await;
+    let keyd = Keyd::start(&ground).await;
+    let key = keyd.key().await.id;
+    let meta = Arc::new(MemoryStore::new());
+    let custody = connect(config(&[keyd.address])).await.expect("a link");
+    let keys = store(custody, &meta).await;
+    let (daemon, now) = (Caller::daemon("keys:rewrap"), Timestamp::from_seconds(1));
+    let ask = async || {
+        let asked = keys.objects.ask_for_compromised(now, &daemon).await;
+        let jobs = keys.objects.rewrap_jobs().await.expect("a list");
+        (asked.expect("it is asked"), jobs.len())
+    };
+    assert_eq!(ask().await, (0, 0));
+    let kms = &keyd.service.kms;
+    kms.compromise_version(&key.into(), None, "for tests", &admin())
+        .await
+        .expect("it is marked");
+    assert_eq!(ask().await, (1, 1));
+    assert_eq!(ask().await, (0, 1), "it is asked for once");
+    let jobs = keys.objects.rewrap_jobs().await.expect("a list");
+    assert_eq!((jobs[0].key, jobs[0].version), (key, KeyVersion(1)));
+    assert_eq!(jobs[0].progress.level, RewrapLevel::DataKeys);
 }
 
 #[tokio::test]

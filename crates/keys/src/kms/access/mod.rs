@@ -8,8 +8,9 @@
 //! 4. A grant for the caller, for the role or, where the role allows, for the account allows it.
 //! 5. Otherwise it is denied.
 //!
-//! The daemon's own work ([`Standing::Daemon`]) is not asked about. That of a store apart is: it has
-//! the keys of the service and no others.
+//! The daemon's own work ([`Standing::Daemon`]) is not asked about. That of a store apart, which
+//! re-wraps what is under its keys, is judged as that of the account; with the keys of the service it
+//! keeps its own secrets.
 //!
 //! Source: AWS KMS Developer Guide, "Troubleshooting AWS KMS permissions".
 
@@ -158,14 +159,19 @@ impl Kms {
             return Ok(Authority::default());
         }
         let governance = self.governance(id).await?;
-        if is_daemon {
-            // The daemon of a store apart has its own secrets to keep, under the keys of the service.
+        let of_store;
+        let caller = if is_daemon {
             if Arc::ptr_eq(&governance.policy, &self.governances.of_service) {
                 return Ok(Authority::default());
             }
-            let because = "because the daemon of a store acts for no user";
-            return Err(self.denied(id, wish, caller, because));
-        }
+            of_store = Caller {
+                standing: Standing::Root,
+                ..caller.clone()
+            };
+            &of_store
+        } else {
+            caller
+        };
         let because = match self
             .weigh(id, &governance, &governance.policy, wish, caller)
             .await?
@@ -180,22 +186,12 @@ impl Kms {
                 "because neither the policy of the key nor a grant allows it"
             }
         };
-        Err(self.denied(id, wish, caller, because))
-    }
-
-    fn denied(
-        &self,
-        id: KeyId,
-        wish: &Wish<'_>,
-        caller: &Caller,
-        because: &'static str,
-    ) -> KeyError {
-        KeyError::AccessDenied {
+        Err(KeyError::AccessDenied {
             principal: Principal::arn_of(caller, &self.home),
             action: format!("kms:{}", wish.action),
             key: Some(self.home.arn(id)),
             because: because.into(),
-        }
+        })
     }
 
     /// Whether `policy` would let the caller do what `wish` says, by itself.
