@@ -41,7 +41,7 @@ impl StoreKeys {
     ///
     /// # Errors
     /// [`KeyError::CustodyUnavailable`], [`KeyError::AccessDenied`]: custody does not know this
-    /// store, or what the store has was sealed for another one; and as for [`KeyService::start`].
+    /// store, or what the store has was sealed for another one; and as for [`KeyService::start`](crate::KeyService::start).
     pub async fn start(
         limits: KeyLimits,
         custody: Arc<dyn KeyCustody>,
