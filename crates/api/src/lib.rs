@@ -23,6 +23,7 @@ use futures::{Stream, StreamExt as _};
 use http::{HeaderMap, Method, StatusCode};
 use hyper::body::Incoming;
 use strongroom_audit::Log;
+use strongroom_custody_link::RemoteCustody;
 use strongroom_environment::{Clock, Entropy, SimulatedClock};
 use strongroom_keys::{Kms, Users};
 use strongroom_lifecycle::Lifecycle;
@@ -47,10 +48,19 @@ pub struct ObjectHalf {
     pub lifecycle: Lifecycle,
 }
 
+/// Who has custody of the KMS keys.
+#[derive(Clone, Debug)]
+pub enum Custody {
+    /// This process.
+    Here(Arc<Kms>),
+    /// A key daemon on another host. What concerns keys is asked of it, and not of this API.
+    Apart(Arc<RemoteCustody>),
+}
+
 /// What the API stands on.
 pub struct ApiConfig {
     /// KMS keys.
-    pub kms: Arc<Kms>,
+    pub custody: Custody,
     /// Users and their access keys.
     pub users: Arc<Users>,
     /// The audit log.
@@ -97,13 +107,32 @@ impl std::fmt::Debug for ApiService {
 /// What every handler may use.
 struct State {
     config: ApiConfig,
-    kms: kms::Protocol,
+    /// Where custody is here.
+    kms: Option<kms::Protocol>,
     metrics: watch::Metrics,
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.config.fmt(f)
+    }
+}
+
+impl Custody {
+    /// Where what concerns keys is to be asked, for people.
+    fn elsewhere(&self) -> String {
+        match self {
+            Self::Here(_) => String::new(),
+            Self::Apart(custody) => {
+                let urls = custody.status().urls;
+                let urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
+                format!(
+                    "the keys of this store are with a key daemon, whose link is at {}: ask the API \
+                     of that daemon",
+                    urls.join(", ")
+                )
+            }
+        }
     }
 }
 
@@ -120,11 +149,14 @@ struct RequestInfo {
 /// When a recorder of metrics is installed in this process already.
 pub fn service(config: ApiConfig) -> Result<ApiService, MetricsError> {
     let state = Arc::new(State {
-        kms: kms::Protocol::new(
-            Arc::clone(&config.kms),
-            Arc::clone(&config.users),
-            config.region.clone(),
-        ),
+        kms: match &config.custody {
+            Custody::Here(kms) => Some(kms::Protocol::new(
+                Arc::clone(kms),
+                Arc::clone(&config.users),
+                config.region.clone(),
+            )),
+            Custody::Apart(_) => None,
+        },
         metrics: watch::Metrics::install()?,
         config,
     });
@@ -172,15 +204,16 @@ fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
                    uri: http::Uri,
                    headers: HeaderMap,
                    body: Result<Bytes, Problem>| {
+                let Some(kms) = &state.kms else {
+                    return kms::refuse_apart(&info.id, &state.config.custody);
+                };
                 match body {
                     Ok(body) => {
                         let source = Some(info.peer.ip());
-                        state
-                            .kms
-                            .answer(&info.id, source, &Method::POST, &uri, &headers, &body)
+                        kms.answer(&info.id, source, &Method::POST, &uri, &headers, &body)
                             .await
                     }
-                    Err(problem) => state.kms.refuse_body(&info.id, &problem),
+                    Err(problem) => kms.refuse_body(&info.id, &problem),
                 }
             },
         );

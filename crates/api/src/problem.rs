@@ -69,6 +69,16 @@ impl Problem {
         )
     }
 
+    /// This daemon is not the one to ask.
+    pub fn misdirected(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "misdirected",
+            "Another daemon is to be asked",
+            detail,
+        )
+    }
+
     /// There is no such thing.
     pub fn not_found(detail: impl ToString) -> Self {
         Self::new(

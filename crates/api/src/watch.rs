@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 use http::StatusCode;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
+use strongroom_keys::KeyCustody as _;
 use warp::reply::{Reply as _, Response};
 
-use crate::State;
+use crate::{Custody, State};
 
 /// The recorder of metrics could not be installed.
 #[derive(Debug, thiserror::Error)]
@@ -46,22 +47,36 @@ impl Metrics {
     }
 }
 
-/// Whether requests would be served: the token answers and the log takes entries.
+/// Whether requests would be served: the token answers, or the key daemon is heard of, and the log
+/// takes entries.
 pub(crate) async fn readiness(state: &State) -> Response {
-    let token = state
-        .config
-        .kms
-        .health()
-        .await
-        .err()
-        .map(|error| error.to_string());
     let log = state.config.log.stopped();
-    let ready = token.is_none() && log.is_none();
+    let (keys, told_of_keys) = match &state.config.custody {
+        Custody::Here(kms) => {
+            let health = kms.health().await;
+            ("token", health.err().map(|error| error.to_string()))
+        }
+        Custody::Apart(custody) => {
+            let heard = custody.heard();
+            ("key_daemon", heard.err().map(|error| error.to_string()))
+        }
+    };
+    let ready = told_of_keys.is_none() && log.is_none();
     let mut told = json!({
         "ready": ready,
-        "token": token.as_deref().unwrap_or("ready"),
+        keys: told_of_keys.as_deref().unwrap_or("ready"),
         "audit": log.as_deref().unwrap_or("ready"),
     });
+    if let Custody::Apart(custody) = &state.config.custody {
+        let status = custody.status();
+        let urls = status.urls.iter().map(ToString::to_string);
+        told["link"] = json!({
+            "urls": urls.collect::<Vec<_>>(),
+            "url": status.url.map(|url| url.to_string()),
+            "silence_ms": status.silence.map(|silence| silence.as_millis()),
+            "trouble": status.trouble,
+        });
+    }
     if let Some(tokens) = &state.config.tokens {
         told["tokens"] = tokens();
     }

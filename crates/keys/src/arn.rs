@@ -251,6 +251,12 @@ impl KeyReference {
     /// The alias of the key under which the service keeps its own secrets.
     pub(crate) const SYSTEM_ALIAS: &'static str = "alias/strongroom/system";
 
+    /// The key under which the service keeps its own secrets.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::Alias(AliasName(Self::SYSTEM_ALIAS.into()))
+    }
+
     /// The key under which objects are protected when SSE-KMS is asked without naming one.
     #[must_use]
     pub fn managed() -> Self {

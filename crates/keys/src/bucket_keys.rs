@@ -188,6 +188,7 @@ impl BucketKeys {
         caller: &Caller,
     ) -> Result<Arc<BucketKey>, KeyError> {
         let cached = || {
+            self.custody.heard().ok()?;
             let now = self.clock.monotonic();
             self.opened
                 .lock()
@@ -224,6 +225,7 @@ impl BucketKeys {
     ) -> Result<Arc<BucketKey>, KeyError> {
         let id = lock.bucket_key;
         let cached = || {
+            self.custody.heard().ok()?;
             let now = self.clock.monotonic();
             self.opened.lock().take(id, &self.bounds, now)
         };
@@ -394,6 +396,13 @@ impl StateObserver for BucketKeys {
         let mut opened = self.opened.lock();
         opened.changes += 1;
         opened.current.retain(|(of, _), _| *of != key);
+    }
+
+    fn unheard(&self) {
+        let mut opened = self.opened.lock();
+        opened.changes += 1;
+        opened.drop_where(|_| true);
+        opened.tell_size();
     }
 }
 

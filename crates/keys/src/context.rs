@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::caller::StoreName;
 use crate::error::KeyError;
 
 /// Pairs of names and values that must be given again, exactly, to decrypt.
@@ -21,6 +22,9 @@ impl EncryptionContext {
     /// What the service itself adds begins with this; a caller may not.
     pub(crate) const OWN_PREFIX: &'static str = "strongroom:";
 
+    /// Under this name stands the store apart that had something sealed.
+    const STORE: &'static str = "strongroom:store";
+
     /// No pairs.
     #[must_use]
     pub fn empty() -> Self {
@@ -38,6 +42,30 @@ impl EncryptionContext {
             Some(rule) => Err(KeyError::InvalidContext { rule }),
             None => Ok(context),
         }
+    }
+
+    /// A context that a store apart sends: what its caller gave, what the store added, and the name
+    /// of the store. So nothing that one store had sealed opens for another, whatever keys both may
+    /// use.
+    ///
+    /// # Errors
+    /// [`KeyError::InvalidContext`]: a name is empty, or is the one for the store; or the whole is
+    /// longer than a caller's context with what a store adds to it.
+    pub fn of_store(
+        pairs: impl IntoIterator<Item = (String, String)>,
+        store: &StoreName,
+    ) -> Result<Self, KeyError> {
+        let context = Self(pairs.into_iter().collect());
+        let rule = if context.0.keys().any(String::is_empty) {
+            "a name in an encryption context is not empty"
+        } else if context.has(Self::STORE) {
+            "a store does not say itself which store it is"
+        } else if context.canonical_len_bytes() > 2 * Self::LEN_BYTES_MAX {
+            "the encryption context of a store is at most 8192 bytes long"
+        } else {
+            return Ok(context.with(Self::STORE, store.to_string()));
+        };
+        Err(KeyError::InvalidContext { rule })
     }
 
     /// What makes this a context that no caller can have given.
@@ -178,6 +206,24 @@ mod tests {
                 EncryptionContext::new(pairs),
                 Err(KeyError::InvalidContext { .. })
             ));
+        }
+    }
+
+    #[test]
+    fn a_context_of_a_store_is_bound_to_the_store() {
+        let pairs = |name: &str| [(name.to_owned(), "x".to_owned())];
+        let stores = ["one.example", "two.example"].map(|name| name.parse().expect("a name"));
+        let of = |store| EncryptionContext::of_store(pairs("strongroom:object"), store);
+        let contexts = [&stores[0], &stores[1]].map(|store| of(store).expect("a sound context"));
+        assert_ne!(contexts[0].to_canonical(), contexts[1].to_canonical());
+        assert!(contexts[0].has("strongroom:object") && contexts[0].given().next().is_none());
+        let long = [(
+            "a".to_owned(),
+            "x".repeat(2 * EncryptionContext::LEN_BYTES_MAX),
+        )];
+        for wrong in [pairs(""), pairs("strongroom:store"), long] {
+            let made = EncryptionContext::of_store(wrong, &stores[0]);
+            assert!(matches!(made, Err(KeyError::InvalidContext { .. })));
         }
     }
 

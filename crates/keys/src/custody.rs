@@ -33,8 +33,8 @@ pub enum CustodyUse {
 
 /// What the object half asks of whoever has custody of the KMS keys.
 ///
-/// It is no more than the KMS protocol offers (DescribeKey, Encrypt, Decrypt), so that custody can
-/// be on another host.
+/// It is little more than the KMS protocol offers (DescribeKey, Encrypt, Decrypt), so that custody
+/// can be on another host.
 ///
 /// # Contract
 ///
@@ -44,6 +44,9 @@ pub enum CustodyUse {
 /// - **States.** [`KeyCustody::seal`] and [`KeyCustody::open`] answer by the state the key has when
 ///   they are called. Whoever keeps an opened key watches ([`KeyCustody::watch`]) and drops it when
 ///   told to.
+/// - **Heard of.** Whoever keeps an opened key asks [`KeyCustody::heard`] before each use of it:
+///   where custody is on another host and was not heard of for too long, a key may have been
+///   suspended without anybody being told.
 /// - **Log.** Each `seal` and `open`, refused or not, is on the log of the custodian before it is
 ///   answered.
 /// - **Repeatable.** Every method may be called again.
@@ -77,7 +80,8 @@ pub trait KeyCustody: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`KeyError::AccessDenied`], [`KeyError::Disabled`], [`KeyError::PendingDeletion`],
-    /// [`KeyError::NoSuchKey`], [`KeyError::TokenUnavailable`], [`KeyError::AuditUnavailable`].
+    /// [`KeyError::NoSuchKey`], [`KeyError::TokenUnavailable`], [`KeyError::AuditUnavailable`],
+    /// [`KeyError::CustodyUnavailable`].
     async fn seal(
         &self,
         key: KeyId,
@@ -104,6 +108,20 @@ pub trait KeyCustody: Send + Sync + fmt::Debug + 'static {
     /// [`KeyError::NotAuthentic`]: there is no such version.
     async fn root_of(&self, key: KeyId, version: KeyVersion) -> Result<String, KeyError>;
 
+    /// The versions of KMS keys that are marked as compromised. Whoever keeps objects re-wraps what is
+    /// under them; a mark is told as a rotation.
+    ///
+    /// # Errors
+    /// Those of the machine, and [`KeyError::CustodyUnavailable`].
+    async fn compromised(&self) -> Result<Vec<(KeyId, KeyVersion)>, KeyError>;
+
+    /// Whether what was opened before may be used now: whether the one who watches would have been
+    /// told, within the time that is allowed, of a key that may no longer be used. It costs nothing.
+    ///
+    /// # Errors
+    /// [`KeyError::CustodyUnavailable`].
+    fn heard(&self) -> Result<(), KeyError>;
+
     /// From now on tells `observer` of keys that may no longer be used and of keys that were
     /// rotated. It is told before the change is acknowledged to whoever asked for it.
     fn watch(&self, observer: Weak<dyn StateObserver>);
@@ -118,4 +136,8 @@ pub trait StateObserver: Send + Sync {
     /// The key has a new version: nothing new is to be protected under an older one. What is
     /// protected under it is still read.
     fn rotated(&self, key: KeyId);
+
+    /// Custody was not heard of for too long, or may have changed keys without telling: whatever was
+    /// opened, with whichever key, is to be dropped at once.
+    fn unheard(&self);
 }

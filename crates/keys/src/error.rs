@@ -1,5 +1,7 @@
 //! What can go wrong with keys, by meaning.
 
+use std::borrow::Cow;
+
 use strongroom_audit::AppendError;
 use strongroom_meta::{CommitError, ReadError};
 use strongroom_pkcs11::TokenError;
@@ -115,7 +117,7 @@ pub enum KeyError {
         /// The key, where it concerns one.
         key: Option<KeyArn>,
         /// What denies it, or that nothing allows it.
-        because: &'static str,
+        because: Cow<'static, str>,
     },
     /// What is to be the policy of a key is none, or would shut out whoever puts it.
     #[error("{why}")]
@@ -224,6 +226,13 @@ pub enum KeyError {
     /// The token cannot serve.
     #[error(transparent)]
     TokenUnavailable(TokenError),
+    /// The key daemon that has custody of the keys does not answer, or was not heard of for longer
+    /// than what was opened may be trusted.
+    #[error("the key daemon is not available: {reason}")]
+    CustodyUnavailable {
+        /// What is wrong with it or the way to it.
+        reason: String,
+    },
     /// The audit log does not take the record of this use. Nothing is done that is not on it.
     #[error("the use could not be put on the audit log: {0}")]
     AuditUnavailable(#[source] AppendError),
@@ -283,6 +292,7 @@ impl KeyError {
             Self::NotAuthentic => "not-authentic",
             Self::Damaged { .. } => "damaged",
             Self::TokenUnavailable(_) => "token-unavailable",
+            Self::CustodyUnavailable { .. } => "custody-unavailable",
             Self::AuditUnavailable(_) => "audit-unavailable",
             Self::NotCertified { .. } => "not-certified",
             Self::Metadata(_) => "metadata-unavailable",
@@ -297,6 +307,7 @@ impl KeyError {
             self,
             Self::Damaged { .. }
                 | Self::TokenUnavailable(_)
+                | Self::CustodyUnavailable { .. }
                 | Self::AuditUnavailable(_)
                 | Self::NotCertified { .. }
                 | Self::Metadata(_)

@@ -11,7 +11,7 @@ use strongroom_environment::Clock;
 use strongroom_meta::{Batch, MetaStore};
 
 use crate::arn::{KeyArn, KeyReference, KeyVersion};
-use crate::caller::Caller;
+use crate::caller::{Caller, StoreName};
 use crate::context::EncryptionContext;
 use crate::error::KeyError;
 use crate::names::{BucketKeyId, CustomerFingerprint, GrantId, ObjectName};
@@ -254,6 +254,9 @@ struct Whole<'a> {
     operation: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<IpAddr>,
+    /// The store apart that asked on behalf of the principal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<&'a str>,
     #[serde(flatten)]
     entry: &'a Entry<'a>,
     outcome: &'static str,
@@ -373,6 +376,7 @@ impl Journal {
             request_id: &caller.request_id,
             operation: &caller.operation,
             source: caller.source,
+            store: caller.store.as_ref().map(StoreName::as_str),
             entry,
             outcome,
             reason: error.map(KeyError::code),

@@ -33,11 +33,12 @@ mod objects;
 mod rewrap;
 mod rows;
 mod service;
+mod store_keys;
 mod token_keys;
 mod users;
 
 pub use arn::{AliasName, Home, KeyArn, KeyId, KeyReference, KeyVersion};
-pub use caller::{Caller, Standing};
+pub use caller::{Caller, Standing, StoreName};
 pub use context::EncryptionContext;
 pub use custody::{CustodyUse, KeyCustody, SealedDataKey, StateObserver};
 pub use customer::CustomerKey;
@@ -63,5 +64,6 @@ pub use names::{
 pub use objects::ObjectKeys;
 pub use rewrap::{RewrapEntry, RewrapScope};
 pub use service::{KeyLimits, KeyService, KeysConfig};
+pub use store_keys::{SealedSigner, StoreKeys};
 pub use token_keys::{TokenSigner, ensure_token_keys, token_keys};
 pub use users::{AccessKeyId, Credential, NewUser, Role, User, Users};

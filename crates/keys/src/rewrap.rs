@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use futures::StreamExt as _;
+use strongroom_environment::Timestamp;
 use strongroom_meta::{Batch, Scan};
 
 use crate::arn::{KeyId, KeyVersion};
@@ -14,7 +15,7 @@ use crate::caller::Caller;
 use crate::envelope::{KeyEnvelope, Wrapping};
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
-use crate::kms::{RewrapJob, RewrapLevel};
+use crate::kms::{RewrapJob, RewrapLevel, RewrapProgress};
 use crate::ledger::{self, LEDGER, NO_BUCKET_KEY};
 use crate::names::{BucketKeyId, ObjectName, ProtectedVersion};
 use crate::objects::ObjectKeys;
@@ -68,6 +69,38 @@ impl ObjectKeys {
     /// [`KeyError::Metadata`], [`KeyError::Damaged`].
     pub async fn rewrap_jobs(&self) -> Result<Vec<RewrapJob>, KeyError> {
         crate::kms::rewrap_jobs(&*self.meta, &[]).await
+    }
+
+    /// Asks for the re-wrap of what is under versions that custody says are compromised, where that
+    /// was not asked for yet, and gives how many these are. It is for a store whose custody is
+    /// elsewhere: where it is here, the mark and the re-wrap are one change.
+    ///
+    /// # Errors
+    /// [`KeyError::CustodyUnavailable`], [`KeyError::AuditUnavailable`], [`KeyError::Metadata`],
+    /// [`KeyError::NotCommitted`], [`KeyError::Damaged`].
+    pub async fn ask_for_compromised(
+        &self,
+        now: Timestamp,
+        caller: &Caller,
+    ) -> Result<usize, KeyError> {
+        let mut asked = 0;
+        for (key, version) in self.custody.compromised().await? {
+            let place = rows::version_key(key, version);
+            if self.meta.get(REWRAPS, &place).await?.is_some() {
+                continue;
+            }
+            let progress = RewrapProgress::new(RewrapLevel::DataKeys, now, caller);
+            let mut batch = Batch::new();
+            rows::create(&mut batch, REWRAPS, &place, &progress);
+            let entry = Entry::new(Event::KeyAdministration, "rewrap-key-version")
+                .key(KeyNamed::kms(&self.custody.arn(key)))
+                .detail(serde_json::json!({ "key_versions": [version.0] }));
+            self.journal
+                .change(&*self.meta, caller, entry, Ok(batch))
+                .await?;
+            asked += 1;
+        }
+        Ok(asked)
     }
 
     /// Writes how far a re-wrap is, in the batch that brings it there.

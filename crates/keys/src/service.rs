@@ -6,22 +6,18 @@ use std::time::Duration;
 
 use strongroom_audit::AuditLog;
 use strongroom_environment::{Clock, Entropy};
-use strongroom_meta::{Batch, CommitError, MetaStore, Scan, Table};
+use strongroom_meta::MetaStore;
 use strongroom_pkcs11::Token;
-use strongroom_seal::DataKey;
 
-use crate::arn::{AliasName, Home, KeyId, KeyReference};
-use crate::bucket_keys::{Bounds, BucketKeys};
+use crate::arn::{AliasName, Home, KeyReference};
 use crate::caller::Caller;
-use crate::context::EncryptionContext;
 use crate::custody::KeyCustody;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, Journal};
 use crate::kms::Kms;
-use crate::ledger::{LEDGER, UNDER_CUSTOMER_KEY};
 use crate::objects::ObjectKeys;
-use crate::rows::{self, SERVICE_KEYS, ServiceKeyRow};
-use crate::users::{USERS, Users};
+use crate::store_keys::StoreKeys;
+use crate::users::Users;
 
 /// What the key service is told at its start.
 #[derive(Clone, Debug)]
@@ -59,6 +55,17 @@ impl Default for KeyLimits {
     }
 }
 
+impl KeyLimits {
+    pub(crate) fn check(&self) -> Result<(), KeyError> {
+        if self.bucket_key_uses_max > 1 << 32 {
+            return Err(KeyError::InvalidRequest {
+                rule: "a bucket key wraps at most 2^32 data keys",
+            });
+        }
+        Ok(())
+    }
+}
+
 impl KeysConfig {
     fn check(&self) -> Result<(), KeyError> {
         let home = Home {
@@ -66,12 +73,7 @@ impl KeysConfig {
             account: self.account.clone(),
         };
         home.check()?;
-        if self.limits.bucket_key_uses_max > 1 << 32 {
-            return Err(KeyError::InvalidRequest {
-                rule: "a bucket key wraps at most 2^32 data keys",
-            });
-        }
-        Ok(())
+        self.limits.check()
     }
 }
 
@@ -120,69 +122,41 @@ impl KeyService {
             Arc::clone(&clock),
             Arc::clone(&entropy),
         ));
-        let system = kms
-            .ensure_service_key(
-                &AliasName::new(KeyReference::SYSTEM_ALIAS)?,
+        for (alias, description) in [
+            (
+                KeyReference::SYSTEM_ALIAS,
                 "Protects the secrets of the service itself",
-            )
-            .await?;
-        let managed = kms
-            .ensure_service_key(
-                &AliasName::new(KeyReference::MANAGED_ALIAS)?,
+            ),
+            (
+                KeyReference::MANAGED_ALIAS,
                 "Protects objects when no other key is asked for",
-            )
-            .await?;
-        let own = ServiceKeys {
-            custody: &*kms,
-            meta: &*meta,
-            clock: &*clock,
-            entropy: &*entropy,
-            system,
-        };
-        let ledger_key = own.get("ledger", LEDGER, &[UNDER_CUSTOMER_KEY]).await?;
-        let secrets_key = own.get("user-secrets", USERS, &[]).await?;
-
-        let custody: Arc<dyn KeyCustody> = Arc::clone(&kms) as _;
-        let bucket_keys = BucketKeys::new(
-            Arc::clone(&custody),
-            Arc::clone(&meta),
-            Arc::clone(&clock),
-            Arc::clone(&entropy),
-            Bounds {
-                age_max: config.limits.bucket_key_age_max,
-                uses_max: config.limits.bucket_key_uses_max,
-                opened_max: config.limits.bucket_keys_opened_max,
-            },
-        );
-        expire_in_the_background(&bucket_keys, config.limits.bucket_key_age_max);
-        let users = Arc::new(Users::new(
-            Arc::clone(&meta),
-            Arc::clone(&journal),
-            clock,
-            Arc::clone(&entropy),
-            &secrets_key,
-            config.limits.credentials_opened_max,
-        ));
-        let objects = Arc::new(ObjectKeys::new(
+            ),
+        ] {
+            kms.ensure_service_key(&AliasName::new(alias)?, description)
+                .await?;
+        }
+        let started = serde_json::json!({ "token": identity });
+        let custody = Arc::clone(&kms) as Arc<dyn KeyCustody>;
+        let StoreKeys {
+            objects,
+            users,
+            journal,
+        } = StoreKeys::over(
             custody,
+            config.limits,
             meta,
-            bucket_keys,
-            Arc::clone(&journal),
+            journal,
+            clock,
             entropy,
-            managed,
-            ledger_key,
-        ));
-        let service = Self {
+            started,
+        )
+        .await?;
+        Ok(Self {
             kms,
             objects,
             users,
             journal,
-        };
-        let detail = serde_json::json!({ "token": identity });
-        service
-            .log_event("start", detail, &Caller::daemon("start"))
-            .await?;
-        Ok(service)
+        })
     }
 
     /// Puts an event on the log that is not a use of a key: the result of a token's conformance
@@ -196,98 +170,16 @@ impl KeyService {
         detail: serde_json::Value,
         caller: &Caller,
     ) -> Result<(), KeyError> {
-        let entry = Entry::new(Event::Service, event).detail(detail);
-        self.journal.settle(caller, entry, Ok(())).await
+        log_event(&self.journal, event, detail, caller).await
     }
 }
 
-/// Wipes bucket keys that nobody asks for any more, for as long as there is a service.
-fn expire_in_the_background(bucket_keys: &Arc<BucketKeys>, age_max: Duration) {
-    let bucket_keys = Arc::downgrade(bucket_keys);
-    let interval = (age_max / 10).clamp(Duration::from_millis(100), Duration::from_secs(10));
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(interval).await;
-            let Some(bucket_keys) = bucket_keys.upgrade() else {
-                return;
-            };
-            bucket_keys.expire();
-        }
-    });
-}
-
-/// The data keys of the service's own.
-struct ServiceKeys<'a> {
-    custody: &'a dyn KeyCustody,
-    meta: &'a dyn MetaStore,
-    clock: &'a dyn Clock,
-    entropy: &'a dyn Entropy,
-    system: KeyId,
-}
-
-impl ServiceKeys<'_> {
-    /// The key for `purpose`, made when it is not there yet.
-    ///
-    /// It was there if there are rows of `dependents` under `prefix`, which take it to make. Another
-    /// one made in its place would shut out what it protects, and what is written from then on
-    /// when the lost row is put back: that is refused.
-    async fn get(
-        &self,
-        purpose: &'static str,
-        dependents: Table,
-        prefix: &[u8],
-    ) -> Result<DataKey, KeyError> {
-        let caller = Caller::daemon("start");
-        let context = EncryptionContext::empty().with("strongroom:purpose", purpose.to_owned());
-        if let Some(key) = self.stored(purpose, &context, &caller).await? {
-            return Ok(key);
-        }
-        let made = self.meta.scan(dependents, Scan::prefix(prefix, 1)).await?;
-        if !made.is_empty() {
-            // Or another daemon made both since the first look.
-            return self
-                .stored(purpose, &context, &caller)
-                .await?
-                .ok_or(KeyError::Damaged {
-                    table: SERVICE_KEYS.name(),
-                    what: "a key that other rows need is not there",
-                });
-        }
-        let key = DataKey::generate(self.entropy);
-        let sealed = self
-            .custody
-            .seal(self.system, &context, &key, &caller)
-            .await?;
-        let row = ServiceKeyRow {
-            created: self.clock.now(),
-            blob: sealed.blob,
-        };
-        let mut batch = Batch::new();
-        rows::create(&mut batch, SERVICE_KEYS, purpose.as_bytes(), &row);
-        match self.meta.commit(batch).await {
-            Ok(()) => Ok(key),
-            // Another daemon on the same metadata was faster.
-            Err(CommitError::Conflict { table }) => self
-                .stored(purpose, &context, &caller)
-                .await?
-                .ok_or(KeyError::NotCommitted(CommitError::Conflict { table })),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn stored(
-        &self,
-        purpose: &str,
-        context: &EncryptionContext,
-        caller: &Caller,
-    ) -> Result<Option<DataKey>, KeyError> {
-        match rows::read::<ServiceKeyRow>(self.meta, SERVICE_KEYS, purpose.as_bytes()).await? {
-            Some(read) => self
-                .custody
-                .open(&read.row.blob, context, caller)
-                .await
-                .map(Some),
-            None => Ok(None),
-        }
-    }
+pub(crate) async fn log_event(
+    journal: &Journal,
+    event: &'static str,
+    detail: serde_json::Value,
+    caller: &Caller,
+) -> Result<(), KeyError> {
+    let entry = Entry::new(Event::Service, event).detail(detail);
+    journal.settle(caller, entry, Ok(())).await
 }

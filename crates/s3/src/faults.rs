@@ -336,6 +336,10 @@ impl Subject {
                 Code::ServiceUnavailable,
                 "The key service cannot reach its security module at the moment. Nothing was changed.",
             ),
+            KeyError::CustodyUnavailable { .. } => Refusal::with_message(
+                Code::ServiceUnavailable,
+                "The key daemon is not available at the moment. Nothing was changed.",
+            ),
             KeyError::AuditUnavailable(_) => Refusal::with_message(
                 Code::ServiceUnavailable,
                 "The use of the key could not be put on the audit log. Nothing was changed.",

@@ -215,6 +215,7 @@ impl Inner {
             request_id: seen.request_id.clone(),
             operation: format!("s3:{}", operation.as_str()),
             source: seen.connection.peer.map(|peer| peer.ip()),
+            store: None,
         };
         hoist(&mut headers, &query)?;
         check_known(&headers, &config.account)?;

@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use strongroom_keys::{
-    BucketKeyId, Caller, KeyEnvelope, KeyError, ObjectKeys, ObjectName, RewrapEntry, RewrapJob,
-    RewrapScope, RewrapState,
+    BucketKeyId, Caller, KeyEnvelope, KeyError, KeyId, ObjectKeys, ObjectName, RewrapEntry,
+    RewrapJob, RewrapScope, RewrapState,
 };
 use strongroom_meta::{Batch, CommitError, Row};
 use tokio::sync::Notify;
@@ -125,6 +125,27 @@ impl Store {
     pub async fn rewrap_asked(&self) {
         let asked: Arc<Notify> = Arc::clone(&self.inner.rewraps);
         asked.notified().await;
+    }
+
+    /// How far the re-wraps of what is under versions of a key are.
+    ///
+    /// # Errors
+    /// Those of the machine.
+    pub async fn rewraps_of(&self, key: KeyId) -> Result<Vec<RewrapJob>, StoreError> {
+        let mut jobs = self.inner.keys.rewrap_jobs().await?;
+        jobs.retain(|job| job.key == key);
+        Ok(jobs)
+    }
+
+    /// Asks for the re-wrap of what is under versions that custody says are compromised, where that
+    /// was not asked for yet: for a store whose custody is elsewhere.
+    ///
+    /// # Errors
+    /// Those of the machine, and of custody.
+    pub async fn ask_for_compromised(&self, caller: &Caller) -> Result<(), StoreError> {
+        let now = self.inner.clock.now();
+        self.inner.keys.ask_for_compromised(now, caller).await?;
+        Ok(())
     }
 
     /// Goes on with every re-wrap that was asked for, until each is done or cannot go on now, or

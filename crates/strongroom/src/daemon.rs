@@ -1,8 +1,9 @@
 //! Wiring: which engine stands behind each seam, in which order things start and end.
 //!
 //! Start: token, then the audit log (its checkpoints are signed by the token), then the key
-//! service, then the store, then the lifecycle, then the sockets. End: the reverse. The audit log
-//! is closed last, with a checkpoint over everything.
+//! service, then the store, then the lifecycle, then the sockets. Where a key daemon has custody of
+//! the keys, it and the metadata come before the audit log, whose key is a row that the key daemon
+//! opens. End: the reverse. The audit log is closed last, with a checkpoint over everything.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,12 +14,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::body::Incoming;
 use hyper::service::Service as _;
-use strongroom_api::{ApiConfig, ObjectHalf};
-use strongroom_audit::{self as audit, AuditLog, Durability, Log, LogConfig, Origin};
+use strongroom_api::{ApiConfig, Custody, ObjectHalf};
+use strongroom_audit::{self as audit, CheckpointSigner, Durability, Log, LogConfig, Origin};
 use strongroom_blobs::{LocalBlobs, LocalBlobsConfig};
+use strongroom_custody_link::{LinkConfig, LinkService, RemoteCustody};
 use strongroom_environment::{Clock, Entropy, SystemClock, SystemEntropy};
 use strongroom_keys::{
-    Caller, KeyLimits, KeyService, KeysConfig, NewUser, Role, TokenSigner, Users, ensure_token_keys,
+    Caller, Home, KeyLimits, KeyService, KeysConfig, Kms, NewUser, ObjectKeys, Role, SealedSigner,
+    StoreKeys, TokenSigner, Users, ensure_token_keys,
 };
 use strongroom_lifecycle::cold::{DirectoryTier, TierSettings};
 use strongroom_lifecycle::{Lifecycle, LifecycleSeams, LifecycleSettings};
@@ -30,12 +33,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use crate::config::Config;
+use crate::config::{Config, CustodySettings};
 use crate::data_dir;
 use crate::due;
 use crate::failure::{Advise as _, advised};
 use crate::listen::{Listener, Peer};
 use crate::rewrap;
+use crate::tls;
 use crate::token::{self, OpenToken};
 
 /// How much of the product a process serves.
@@ -47,9 +51,12 @@ pub(crate) enum Scope {
     KeysOnly,
 }
 
-/// The key service with everything below it.
+/// The key service with everything below it: whole, or the half beside the objects, where custody of
+/// the keys is with a key daemon.
 pub(crate) struct KeyDaemon {
-    service: KeyService,
+    custody: Custody,
+    objects: Arc<ObjectKeys>,
+    users: Arc<Users>,
     log: Log,
     meta: Arc<dyn MetaStore>,
     clock: Arc<dyn Clock>,
@@ -61,40 +68,37 @@ pub(crate) struct KeyDaemon {
 }
 
 impl KeyDaemon {
-    /// Starts the token, the audit log, the metadata engine and the key service.
+    /// Starts what the configuration says.
     pub(crate) async fn start(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         data_dir::make(&config.data_dir)?;
-        let OpenToken { token, pair } = token::open(config).await?;
-        ensure_token_keys(&*token)
-            .await
-            .context("the keys on the token cannot be made or found")?;
-        let signer = Arc::new(TokenSigner::open(token.clone()).await?);
-
-        let mut log_config = LogConfig::new(
-            config.data_dir.join(data_dir::AUDIT),
-            Origin::new(config.audit_origin.clone()).context("`audit.origin`")?,
-        );
-        if config.audit_sync {
-            log_config.durability = Durability::Sync;
-        }
-        check_audit(&config.data_dir)?;
-        let log = open_log(log_config, signer, &config.data_dir)?;
-        let verifier = config.data_dir.join(data_dir::VERIFIER_KEY);
-        keep_verifier_key(&verifier, &log.verifier_key())?;
-
-        let metadata = config.data_dir.join(data_dir::METADATA);
-        check_metadata(&metadata, log.size())?;
-        let meta: Arc<dyn MetaStore> = Arc::new(open_metadata(
-            &metadata,
-            usize::try_from(config.metadata_cache_bytes)?,
-        )?);
-        let audit: Arc<dyn AuditLog> = Arc::new(log.clone());
         let limits = KeyLimits {
             bucket_key_age_max: config.bucket_key_age_max,
             bucket_key_uses_max: config.bucket_key_uses_max,
             ..KeyLimits::default()
         };
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        match &config.custody {
+            None => Self::start_with_token(config, limits, clock, entropy).await,
+            Some(custody) => Self::start_apart(config, custody, limits, clock, entropy).await,
+        }
+    }
+
+    /// Starts the token, the audit log, the metadata engine and the key service.
+    async fn start_with_token(
+        config: &Config,
+        limits: KeyLimits,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> anyhow::Result<Self> {
+        let OpenToken { token, pair } = token::open(config).await?;
+        ensure_token_keys(&*token)
+            .await
+            .context("the keys on the token cannot be made or found")?;
+        let signer = Arc::new(TokenSigner::open(token.clone()).await?);
+        let log = begin_log(config, signer)?;
+        let is_begun =
+            (log.size() > 0).then(|| format!("the audit log has {} entries", log.size()));
+        let meta = begin_metadata(config, is_begun)?;
         let keys_config = KeysConfig {
             region: config.region.clone(),
             account: config.account.clone(),
@@ -104,31 +108,17 @@ impl KeyDaemon {
             keys_config,
             token,
             meta.clone(),
-            audit,
+            Arc::new(log.clone()),
             clock.clone(),
             entropy.clone(),
         )
         .await
         .context("the key service does not start")?;
-
-        // A log that has a checkpoint can be verified from the first moment on.
-        log.publish()
-            .await
-            .context("the first checkpoint of the audit log cannot be published")?;
-        let (stop, mut stopped) = watch::channel(false);
-        let publishing = log.clone();
-        let every = config.audit_publish_interval;
-        let publisher = tokio::spawn(async move {
-            let until = async move {
-                // An error means that the sender is gone, which is an end too.
-                let _ = stopped.wait_for(|stop| *stop).await;
-            };
-            if let Err(error) = publishing.publish_until(every, until).await {
-                tracing::error!(%error, "the last checkpoint of the audit log was not published");
-            }
-        });
+        let (stop, publisher) = begin_publishing(config, &log).await?;
         Ok(Self {
-            service,
+            custody: Custody::Here(service.kms),
+            objects: service.objects,
+            users: service.users,
             log,
             meta,
             clock,
@@ -139,12 +129,78 @@ impl KeyDaemon {
         })
     }
 
-    pub(crate) fn users(&self) -> &Arc<Users> {
-        &self.service.users
+    /// Finds the key daemon, and starts the metadata engine, the audit log, whose key the key daemon
+    /// opens, and the half of the key service that is here.
+    async fn start_apart(
+        config: &Config,
+        settings: &CustodySettings,
+        limits: KeyLimits,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> anyhow::Result<Self> {
+        const SEE: &str = "see that it runs, that `custody.urls` is where its link listens, and that \
+                           `link.stores` there names this store; `docs/keyd.md` says how to set both up";
+        let link = LinkConfig {
+            urls: settings.urls.clone(),
+            tls: tls::link_client(settings)?,
+            home: Home {
+                region: config.region.clone(),
+                account: config.account.clone(),
+            },
+            call_time_max: settings.call_time_max,
+            silence_max: settings.silence_max,
+            decision_age_max: settings.decision_age_max,
+        };
+        let custody = RemoteCustody::connect(link, clock.clone(), entropy.clone());
+        let custody = Arc::new(custody.await.advise(SEE)?);
+        let is_begun = config
+            .data_dir
+            .join(data_dir::VERIFIER_KEY)
+            .exists()
+            .then(|| "there is an audit log".to_owned());
+        let meta = begin_metadata(config, is_begun)?;
+        let signer = SealedSigner::open(&*custody, &*meta, &*clock, &*entropy)
+            .await
+            .context("the key that signs the audit log cannot be opened")
+            .advise(SEE)?;
+        let log = begin_log(config, Arc::new(signer))?;
+        let urls: Vec<String> = settings.urls.iter().map(ToString::to_string).collect();
+        let half = StoreKeys::start(
+            limits,
+            custody.clone(),
+            meta.clone(),
+            Arc::new(log.clone()),
+            clock.clone(),
+            entropy.clone(),
+            serde_json::json!({ "key_daemon": urls }),
+        )
+        .await
+        .context("the key service does not start")?;
+        let (stop, publisher) = begin_publishing(config, &log).await?;
+        Ok(Self {
+            custody: Custody::Apart(custody),
+            objects: half.objects,
+            users: half.users,
+            log,
+            meta,
+            clock,
+            entropy,
+            pair: None,
+            publisher,
+            stop,
+        })
     }
 
-    pub(crate) fn service(&self) -> &KeyService {
-        &self.service
+    pub(crate) fn users(&self) -> &Arc<Users> {
+        &self.users
+    }
+
+    /// The custody half, where it is here.
+    pub(crate) fn kms(&self) -> anyhow::Result<&Arc<Kms>> {
+        match &self.custody {
+            Custody::Here(kms) => Ok(kms),
+            Custody::Apart(_) => Err(anyhow!("the keys of this store are with a key daemon")),
+        }
     }
 
     /// Makes the administrator's access key of a new deployment.
@@ -166,6 +222,54 @@ impl KeyDaemon {
             tracing::error!(%error, "the publisher of the audit log broke off");
         }
     }
+}
+
+/// Opens the audit log, and keeps its verifier key.
+fn begin_log(config: &Config, signer: Arc<dyn CheckpointSigner>) -> anyhow::Result<Log> {
+    let mut log_config = LogConfig::new(
+        config.data_dir.join(data_dir::AUDIT),
+        Origin::new(config.audit_origin.clone()).context("`audit.origin`")?,
+    );
+    if config.audit_sync {
+        log_config.durability = Durability::Sync;
+    }
+    check_audit(&config.data_dir)?;
+    let log = open_log(log_config, signer, &config.data_dir)?;
+    let verifier = config.data_dir.join(data_dir::VERIFIER_KEY);
+    keep_verifier_key(&verifier, &log.verifier_key())?;
+    Ok(log)
+}
+
+/// Opens the metadata. `is_begun` says by what it is known that there was some.
+fn begin_metadata(config: &Config, is_begun: Option<String>) -> anyhow::Result<Arc<dyn MetaStore>> {
+    let metadata = config.data_dir.join(data_dir::METADATA);
+    check_metadata(&metadata, is_begun)?;
+    let cache_bytes = usize::try_from(config.metadata_cache_bytes)?;
+    Ok(Arc::new(open_metadata(&metadata, cache_bytes)?))
+}
+
+/// Publishes a first checkpoint, so that a log can be verified from the first moment on, and then
+/// others until it is told to stop.
+async fn begin_publishing(
+    config: &Config,
+    log: &Log,
+) -> anyhow::Result<(watch::Sender<bool>, JoinHandle<()>)> {
+    log.publish()
+        .await
+        .context("the first checkpoint of the audit log cannot be published")?;
+    let (stop, mut stopped) = watch::channel(false);
+    let publishing = log.clone();
+    let every = config.audit_publish_interval;
+    let publisher = tokio::spawn(async move {
+        let until = async move {
+            // An error means that the sender is gone, which is an end too.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        if let Err(error) = publishing.publish_until(every, until).await {
+            tracing::error!(%error, "the last checkpoint of the audit log was not published");
+        }
+    });
+    Ok((stop, publisher))
 }
 
 /// The administrator's bearer token, which must be long enough not to be guessed.
@@ -215,7 +319,11 @@ fn check_audit(data_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_log(config: LogConfig, signer: Arc<TokenSigner>, data_dir: &Path) -> anyhow::Result<Log> {
+fn open_log(
+    config: LogConfig,
+    signer: Arc<dyn CheckpointSigner>,
+    data_dir: &Path,
+) -> anyhow::Result<Log> {
     match Log::open(config, signer) {
         Err(audit::OpenError::Locked { .. }) => Err(in_use(data_dir)),
         Err(error @ audit::OpenError::Disk(_)) => {
@@ -230,19 +338,18 @@ fn open_log(config: LogConfig, signer: Arc<TokenSigner>, data_dir: &Path) -> any
 
 /// Refuses to begin with no rows where there were some: without them, stored bytes would look
 /// like garbage.
-fn check_metadata(path: &Path, entries: u64) -> anyhow::Result<()> {
+fn check_metadata(path: &Path, is_begun: Option<String>) -> anyhow::Result<()> {
     let is_gone = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
-    if is_gone && entries > 0 {
-        return Err(advised(
+    match is_begun {
+        Some(begun) if is_gone => Err(advised(
             anyhow!(
-                "the metadata is missing: {} is empty or not there, but the audit log has {entries} \
-                 entries",
+                "the metadata is missing: {} is empty or not there, but {begun}",
                 path.display()
             ),
             PUT_BACK,
-        ));
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Opens the metadata of a data directory.
@@ -300,11 +407,11 @@ fn keep_verifier_key(path: &Path, key: &str) -> anyhow::Result<()> {
         Ok(kept) if kept.trim() == key => Ok(()),
         Ok(_) => Err(advised(
             anyhow!(
-                "{} is the verifier key of another log: the token's audit key or `audit.origin` \
+                "{} is the verifier key of another log: the key that signs it or `audit.origin` \
                  has changed",
                 path.display()
             ),
-            "put the right token or origin back; to begin a new log, move the old one and its key \
+            "put the right token, key daemon or origin back; to begin a new log, move the old one and its key \
              away",
         )),
         Err(_) => data_dir::write_private(path, format!("{key}\n").as_bytes()),
@@ -326,11 +433,13 @@ pub(crate) struct Start {
 pub(crate) struct Daemon {
     keys: KeyDaemon,
     servers: Vec<JoinHandle<()>>,
-    due: JoinHandle<()>,
+    /// Where custody is here.
+    due: Option<JoinHandle<()>>,
     lifecycle: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     pub(crate) s3_url: Option<String>,
     pub(crate) api_url: String,
+    pub(crate) link_url: Option<String>,
 }
 
 impl Daemon {
@@ -342,7 +451,15 @@ impl Daemon {
             Scope::Whole => Some(Listener::bind(&config.s3).await?),
             Scope::KeysOnly => None,
         };
+        if start.scope == Scope::KeysOnly {
+            config.token()?;
+        }
         let api_listener = Listener::bind(&config.api).await?;
+        let link_listener = match &config.link {
+            Some(link) => Some(Listener::bind_link(link).await?),
+            None => None,
+        };
+        let link_url = link_listener.as_ref().map(Listener::url).transpose()?;
         let s3_url = s3_listener.as_ref().map(Listener::url).transpose()?;
         let api_url = api_listener.url()?;
         let admin_token = admin_token(config)?;
@@ -359,7 +476,7 @@ impl Daemon {
             let store = Store::open(StoreSeams {
                 meta: keys.meta.clone(),
                 blobs: Arc::new(blobs),
-                keys: keys.service.objects.clone(),
+                keys: keys.objects.clone(),
                 clock: keys.clock.clone(),
                 entropy: keys.entropy.clone(),
             })
@@ -369,7 +486,7 @@ impl Daemon {
             let service = strongroom_s3::service(S3Config {
                 store: Arc::new(store.clone()),
                 lifecycle: Arc::new(lifecycle.clone()),
-                keys: keys.service.objects.clone(),
+                keys: keys.objects.clone(),
                 users: keys.users().clone(),
                 // Clients sign by their own clocks, also where that of the objects is simulated.
                 clock: Arc::new(SystemClock::new()),
@@ -401,11 +518,19 @@ impl Daemon {
                 };
                 running.run_in_background(until).await;
             }));
-            servers.push(tokio::spawn(rewrap::run(store.clone(), stopped.clone())));
+            let apart = match &keys.custody {
+                Custody::Here(_) => None,
+                Custody::Apart(custody) => Some(custody.clone() as _),
+            };
+            servers.push(tokio::spawn(rewrap::run(
+                store.clone(),
+                apart,
+                stopped.clone(),
+            )));
             objects = Some(ObjectHalf { store, lifecycle });
         }
         let api = Arc::new(strongroom_api::service(ApiConfig {
-            kms: keys.service.kms.clone(),
+            custody: keys.custody.clone(),
             users: keys.users().clone(),
             log: keys.log.clone(),
             objects,
@@ -424,15 +549,27 @@ impl Daemon {
             async move { api.handle(request, peer.address).await }
         };
         servers.push(tokio::spawn(api_listener.serve(handle, stopped.clone())));
-        let due = due::run(keys.service.kms.clone(), keys.clock.clone(), stopped);
+        if let (Some(listener), Custody::Here(kms)) = (link_listener, &keys.custody) {
+            servers.push(serve_link(&keys, kms, listener, &stopped).await?);
+        }
+        let due = match &keys.custody {
+            Custody::Here(kms) => Some(tokio::spawn(due::run(
+                kms.clone(),
+                keys.clock.clone(),
+                stopped,
+            ))),
+            // The key daemon does it.
+            Custody::Apart(_) => None,
+        };
         Ok(Self {
-            due: tokio::spawn(due),
+            due,
             keys,
             servers,
             lifecycle: runner,
             stop,
             s3_url,
             api_url,
+            link_url,
         })
     }
 
@@ -443,7 +580,7 @@ impl Daemon {
     /// Lets the requests under way finish, then ends everything in order.
     pub(crate) async fn close(self) {
         self.stop.send_replace(true);
-        let background = self.lifecycle.into_iter().chain([self.due]);
+        let background = self.lifecycle.into_iter().chain(self.due);
         for task in self.servers.into_iter().chain(background) {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the daemon broke off");
@@ -452,6 +589,28 @@ impl Daemon {
         self.keys.close().await;
         tracing::info!("everything is closed");
     }
+}
+
+/// Lets stores on other hosts have the keys that are here.
+async fn serve_link(
+    keys: &KeyDaemon,
+    kms: &Arc<Kms>,
+    listener: Listener,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let home = kms.home().clone();
+    let link = LinkService::start(kms.clone(), home, &*keys.entropy, stopped.clone()).await?;
+    let link = Arc::new(link);
+    let handle = move |request: http::Request<Incoming>, peer: Peer| {
+        let link = link.clone();
+        async move {
+            if peer.store.is_none() {
+                tracing::warn!(address = %peer.address, "a certificate is of no store that is known");
+            }
+            link.handle(request, peer.store.as_ref()).await
+        }
+    };
+    Ok(tokio::spawn(listener.serve(handle, stopped.clone())))
 }
 
 fn open_lifecycle(keys: &KeyDaemon, store: &Store, tier: DirectoryTier) -> Lifecycle {

@@ -13,22 +13,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use http::{HeaderMap, Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use strongroom_custody_link::store_of;
+use strongroom_keys::StoreName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Endpoint, TlsFiles};
-use crate::failure::{Advise as _, advised};
+use crate::config::{Endpoint, LinkSettings};
+use crate::tls;
 
 /// How long a connection that carried a customer key may stay idle.
 const KEY_CARRIER_IDLE_MAX: Duration = Duration::from_secs(2);
@@ -46,28 +46,50 @@ const KEY_HEADERS: [&str; 2] = [
 ];
 
 /// What a service may know of the connection a request came on; found in request extensions.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// Who is at the other end.
     pub(crate) address: SocketAddr,
     /// Whether the connection is TLS.
     pub(crate) tls: bool,
+    /// Of a link: which of the stores has shown its certificate.
+    pub(crate) store: Option<StoreName>,
 }
 
 /// A bound socket that does not accept yet.
 pub(crate) struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
+    /// Of a link: the stores that may connect.
+    stores: Arc<[StoreName]>,
 }
 
 impl Listener {
     /// Binds the endpoint's address and reads its certificate.
     pub(crate) async fn bind(endpoint: &Endpoint) -> anyhow::Result<Self> {
-        let tls = endpoint.tls.as_ref().map(acceptor).transpose()?;
-        let socket = TcpListener::bind(endpoint.listen)
+        let tls = endpoint.tls.as_ref().map(tls::server).transpose()?;
+        Self::bind_to(endpoint.listen, tls, Vec::new()).await
+    }
+
+    /// Binds the address of a link, at which each side shows a certificate.
+    pub(crate) async fn bind_link(link: &LinkSettings) -> anyhow::Result<Self> {
+        let tls = tls::link_server(link)?;
+        Self::bind_to(link.listen, Some(tls), link.stores.clone()).await
+    }
+
+    async fn bind_to(
+        address: SocketAddr,
+        tls: Option<rustls::ServerConfig>,
+        stores: Vec<StoreName>,
+    ) -> anyhow::Result<Self> {
+        let socket = TcpListener::bind(address)
             .await
-            .with_context(|| format!("cannot listen on {}", endpoint.listen))?;
-        Ok(Self { socket, tls })
+            .with_context(|| format!("cannot listen on {address}"))?;
+        Ok(Self {
+            socket,
+            tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))),
+            stores: stores.into(),
+        })
     }
 
     /// The URL that clients use.
@@ -97,7 +119,7 @@ impl Listener {
                     connections.spawn(one_connection(
                         stream,
                         address,
-                        self.tls.clone(),
+                        self.tls.clone().map(|tls| (tls, self.stores.clone())),
                         handle.clone(),
                         stop.clone(),
                     ));
@@ -123,7 +145,7 @@ impl Listener {
 async fn one_connection<F, Fut, B>(
     stream: TcpStream,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<(TlsAcceptor, Arc<[StoreName]>)>,
     handle: F,
     stop: watch::Receiver<bool>,
 ) where
@@ -136,15 +158,22 @@ async fn one_connection<F, Fut, B>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let peer = Peer {
+    let mut peer = Peer {
         address,
         tls: tls.is_some(),
+        store: None,
     };
     match tls {
         None => serve_stream(stream, peer, handle, stop).await,
-        Some(acceptor) => {
+        Some((acceptor, stores)) => {
             match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => serve_stream(stream, peer, handle, stop).await,
+                Ok(Ok(stream)) => {
+                    let shown = stream.get_ref().1.peer_certificates();
+                    peer.store = shown
+                        .and_then(|chain| chain.first())
+                        .and_then(|certificate| store_of(certificate, &stores));
+                    serve_stream(stream, peer, handle, stop).await;
+                }
                 Ok(Err(error)) => tracing::debug!(%address, %error, "the TLS handshake failed"),
                 Err(_) => tracing::debug!(%address, "the TLS handshake took too long"),
             }
@@ -165,11 +194,12 @@ async fn serve_stream<S, F, Fut, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let address = peer.address;
     let use_ = Arc::new(ConnectionUse::default());
     let counted = use_.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let under_way = counted.begin(request.headers());
-        let answer = handle(request, peer);
+        let answer = handle(request, peer.clone());
         async move {
             let answer = answer.await;
             Ok::<_, Infallible>(answer.map(|body| CountedBody {
@@ -191,7 +221,7 @@ async fn serve_stream<S, F, Fut, B>(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(address = %peer.address, %error, "a connection broke");
+                    tracing::debug!(%address, %error, "a connection broke");
                 }
                 return;
             }
@@ -290,46 +320,4 @@ impl<B: Body> Body for CountedBody<B> {
     fn size_hint(&self) -> hyper::body::SizeHint {
         self.body.size_hint()
     }
-}
-
-fn acceptor(files: &TlsFiles) -> anyhow::Result<TlsAcceptor> {
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| {
-            format!(
-                "cannot read the certificates in {}",
-                files.certificate.display()
-            )
-        })
-        .advise("name a PEM file with the certificate, and those between it and the root")?;
-    if chain.is_empty() {
-        return Err(advised(
-            anyhow!("there is no certificate in {}", files.certificate.display()),
-            "name a PEM file with the certificate, and those between it and the root",
-        ));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.private_key)
-        .with_context(|| {
-            format!(
-                "cannot read the private key in {}",
-                files.private_key.display()
-            )
-        })
-        .advise("name a PEM file with the key of the certificate, without a passphrase")?;
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::aws_lc_rs::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()?
-    .with_no_client_auth()
-    .with_single_cert(chain, key)
-    .with_context(|| {
-        format!(
-            "the private key in {} does not go with the certificate in {}",
-            files.private_key.display(),
-            files.certificate.display()
-        )
-    })
-    .advise("name the key that the certificate was issued for")?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -12,6 +12,7 @@ mod listen;
 mod logging;
 mod remote;
 mod rewrap;
+mod tls;
 mod token;
 
 use std::process::ExitCode;

@@ -37,11 +37,12 @@ pub(crate) fn hsm_config(settings: &TokenSettings) -> anyhow::Result<HsmConfig> 
 
 /// Starts what the configuration names.
 pub(crate) async fn open(config: &Config) -> anyhow::Result<OpenToken> {
-    let first = hsm_config(&config.token)?;
+    let named = config.token()?;
+    let first = hsm_config(named)?;
     let Some(second) = &config.second_token else {
         let token = HsmToken::start(first)
             .await
-            .with_context(|| format!("the token {} cannot be used", config.token.label))?;
+            .with_context(|| format!("the token {} cannot be used", named.label))?;
         return Ok(OpenToken { token, pair: None });
     };
     let pair = TokenPair::start(first, hsm_config(second)?, token_keys())
@@ -49,7 +50,7 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<OpenToken> {
         .with_context(|| {
             format!(
                 "the tokens {} and {} cannot be used as a pair",
-                config.token.label, second.label
+                named.label, second.label
             )
         })?;
     Ok(OpenToken {

@@ -22,6 +22,7 @@ use strongroom_keys::{Caller, KeyError, Kms, Standing, Users};
 use warp::reply::Response;
 use zeroize::Zeroizing;
 
+use crate::Custody;
 use crate::problem::Problem;
 use crate::signature::{self, Expectation, SignatureError};
 use refusal::Refusal;
@@ -76,6 +77,7 @@ impl Protocol {
                 request_id: request_id.to_owned(),
                 operation: format!("kms:{operation}"),
                 source,
+                store: None,
             };
             operations::perform(&self.kms, operation, body, &caller).await
         }
@@ -146,6 +148,14 @@ impl Protocol {
             Standing::User(credential.user.role),
         ))
     }
+}
+
+/// Refuses a request where custody is with a key daemon.
+pub(crate) fn refuse_apart(request_id: &str, custody: &Custody) -> Response {
+    let refusal = Refusal::new("UnsupportedOperationException", custody.elsewhere());
+    metrics::counter!("strongroom_refusals_total", "api" => "kms", "code" => refusal.code)
+        .increment(1);
+    respond(refusal.status, request_id, &refusal.to_json())
 }
 
 fn refuse_signature(error: SignatureError) -> Refusal {

@@ -82,7 +82,9 @@ impl From<KeyError> for Refusal {
                 Self::new("AccessDeniedException", message)
             }
             KeyError::TokenUnavailable(_) => Self::failure("KeyUnavailableException", message),
-            KeyError::AuditUnavailable(_) => Self::failure("DependencyTimeoutException", message),
+            KeyError::AuditUnavailable(_) | KeyError::CustodyUnavailable { .. } => {
+                Self::failure("DependencyTimeoutException", message)
+            }
             KeyError::NotCommitted(CommitError::Conflict { .. }) => {
                 Self::new("ConflictException", message)
             }

@@ -4,13 +4,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use strongroom_environment::Timestamp;
 use strongroom_keys::{
-    CertificateState, KeyDescription, KeyManager, KeyReference, KeyState, KeyUseLimits, KeyVersion,
-    RewrapJob, RewrapLevel, RewrapState, RotationKind, VersionDescription, VersionState,
+    CertificateState, KeyCustody as _, KeyDescription, KeyManager, KeyReference, KeyState,
+    KeyUseLimits, KeyVersion, RewrapJob, RewrapLevel, RewrapState, RotationKind,
+    VersionDescription, VersionState,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Asked;
+use crate::Custody;
 use crate::problem::Problem;
 
 #[derive(Deserialize)]
@@ -52,7 +54,7 @@ struct Compromise {
 }
 
 pub(super) async fn list(asked: &Asked<'_>) -> Result<Value, Problem> {
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     let page = kms
         .list_keys(asked.query.cursor(), asked.query.limit()?)
         .await?;
@@ -62,7 +64,7 @@ pub(super) async fn list(asked: &Asked<'_>) -> Result<Value, Problem> {
 
 pub(super) async fn create(asked: &Asked<'_>) -> Result<Value, Problem> {
     let new: NewKey = asked.read()?;
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     Ok(shown(
         &kms.create_key(new.description.as_str(), &asked.caller)
             .await?,
@@ -70,20 +72,18 @@ pub(super) async fn create(asked: &Asked<'_>) -> Result<Value, Problem> {
 }
 
 pub(super) async fn describe(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
-    Ok(shown(
-        &asked.state.config.kms.key_record(&reference(key)?).await?,
-    ))
+    Ok(shown(&asked.kms()?.key_record(&reference(key)?).await?))
 }
 
 pub(super) async fn enable(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     Ok(shown(
         &kms.enable_key(&reference(key)?, &asked.caller).await?,
     ))
 }
 
 pub(super) async fn disable(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     Ok(shown(
         &kms.disable_key(&reference(key)?, &asked.caller).await?,
     ))
@@ -91,7 +91,7 @@ pub(super) async fn disable(asked: &Asked<'_>, key: &str) -> Result<Value, Probl
 
 /// Makes a new version of a key now.
 pub(super) async fn rotate(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     Ok(shown(
         &kms.rotate_key(&reference(key)?, &asked.caller).await?,
     ))
@@ -99,7 +99,7 @@ pub(super) async fn rotate(asked: &Asked<'_>, key: &str) -> Result<Value, Proble
 
 pub(super) async fn schedule_deletion(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
     let window: Window = asked.read()?;
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     Ok(shown(
         &kms.schedule_key_deletion(&reference(key)?, window.days, &asked.caller)
             .await?,
@@ -107,7 +107,7 @@ pub(super) async fn schedule_deletion(asked: &Asked<'_>, key: &str) -> Result<Va
 }
 
 pub(super) async fn cancel_deletion(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     Ok(shown(
         &kms.cancel_key_deletion(&reference(key)?, &asked.caller)
             .await?,
@@ -116,7 +116,7 @@ pub(super) async fn cancel_deletion(asked: &Asked<'_>, key: &str) -> Result<Valu
 
 /// The versions of a key, oldest first, each with its state.
 pub(super) async fn versions(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     let page = kms
         .key_versions(&reference(key)?, asked.query.cursor(), asked.query.limit()?)
         .await?;
@@ -126,7 +126,7 @@ pub(super) async fn versions(asked: &Asked<'_>, key: &str) -> Result<Value, Prob
 
 /// The certificate of the destruction of a key.
 pub(super) async fn certificate(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
-    match asked.state.config.kms.certificate(&reference(key)?).await? {
+    match asked.kms()?.certificate(&reference(key)?).await? {
         CertificateState::Signed(certificate) => {
             serde_json::to_value(certificate).map_err(Problem::internal)
         }
@@ -143,7 +143,7 @@ pub(super) async fn certificate(asked: &Asked<'_>, key: &str) -> Result<Value, P
 /// Marks a version of a key as compromised, and has everything under it re-wrapped.
 pub(super) async fn compromise(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
     let asks: Compromise = asked.read()?;
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     let key = kms
         .compromise_version(
             &reference(key)?,
@@ -160,7 +160,7 @@ pub(super) async fn compromise(asked: &Asked<'_>, key: &str) -> Result<Value, Pr
 /// Asks for the re-wrap of what is under old versions of a key.
 pub(super) async fn rewrap(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
     let asks: WhichVersion = asked.read()?;
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     let versions = kms
         .rewrap_versions(
             &reference(key)?,
@@ -175,14 +175,21 @@ pub(super) async fn rewrap(asked: &Asked<'_>, key: &str) -> Result<Value, Proble
 
 /// How far the re-wraps of a key are.
 pub(super) async fn rewraps(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
-    let jobs = asked.state.config.kms.rewraps(&reference(key)?).await?;
+    let reference = reference(key)?;
+    let jobs = match &asked.state.config.custody {
+        Custody::Here(kms) => kms.rewraps(&reference).await?,
+        Custody::Apart(custody) => {
+            let key = custody.resolve(&reference).await?;
+            asked.objects()?.store.rewraps_of(key).await?
+        }
+    };
     let jobs: Vec<Value> = jobs.iter().map(rewrap_shown).collect();
     Ok(json!({ "rewraps": jobs }))
 }
 
 /// The limits of a key, and how much it has protected.
 pub(super) async fn limits(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
-    let (limits, count) = asked.state.config.kms.limits(&reference(key)?).await?;
+    let (limits, count) = asked.kms()?.limits(&reference(key)?).await?;
     let date = |date: Option<Timestamp>| date.map(|date| date.to_string());
     Ok(json!({
         "uses_max": limits.uses_max,
@@ -203,7 +210,7 @@ pub(super) async fn set_limits(asked: &Asked<'_>, key: &str) -> Result<Value, Pr
         not_before: moment("not_before", asks.not_before.as_deref())?,
         not_after: moment("not_after", asks.not_after.as_deref())?,
     };
-    let kms = &asked.state.config.kms;
+    let kms = asked.kms()?;
     kms.set_limits(&reference(key)?, limits, &asked.caller)
         .await?;
     self::limits(asked, key).await
@@ -259,7 +266,7 @@ fn rewrap_shown(job: &RewrapJob) -> Value {
 
 /// Does what is due with keys now: rotations, and deletions whose date has come.
 pub(super) async fn run(asked: &Asked<'_>) -> Result<Value, Problem> {
-    let report = asked.state.config.kms.run_due(&asked.caller).await?;
+    let report = asked.kms()?.run_due(&asked.caller).await?;
     let rotated: Vec<Value> = report
         .rotated
         .iter()

@@ -1,17 +1,17 @@
 //! Which key protects which object version, both ways.
 
 use serde_json::{Value, json};
-use strongroom_keys::{ChainLink, EncryptionMode, LedgerKey};
+use strongroom_keys::{ChainLink, EncryptionMode, KeyCustody as _, KeyId, KeyReference, LedgerKey};
 use strongroom_store::{BucketName, ObjectKey, StorageClass, VersionKeys};
 
 use super::{Asked, keys};
+use crate::Custody;
 use crate::problem::Problem;
 
 /// The versions under a KMS key, whatever its version and the bucket key between.
 pub(super) async fn under_kms_key(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
     let reference = keys::reference(key)?;
-    let key = asked.state.config.kms.key_record(&reference).await?;
-    under(asked, LedgerKey::KmsKey(key.id)).await
+    under(asked, LedgerKey::KmsKey(key_id(asked, &reference).await?)).await
 }
 
 /// The versions under a customer's key, which is named by its fingerprint.
@@ -35,8 +35,16 @@ async fn under(asked: &Asked<'_>, key: LedgerKey) -> Result<Value, Problem> {
 /// What would become unreadable without a KMS key.
 pub(super) async fn impact_of_kms_key(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
     let reference = keys::reference(key)?;
-    let key = asked.state.config.kms.key_record(&reference).await?;
-    impact(asked, LedgerKey::KmsKey(key.id)).await
+    impact(asked, LedgerKey::KmsKey(key_id(asked, &reference).await?)).await
+}
+
+/// The id of a key, also of one that is destroyed. Where custody is elsewhere, an id is taken for
+/// one: what is under it is known here.
+async fn key_id(asked: &Asked<'_>, reference: &KeyReference) -> Result<KeyId, Problem> {
+    match &asked.state.config.custody {
+        Custody::Here(kms) => Ok(kms.key_record(reference).await?.id),
+        Custody::Apart(custody) => Ok(custody.resolve(reference).await?),
+    }
 }
 
 /// What would become unreadable without a customer's key.

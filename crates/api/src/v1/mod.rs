@@ -9,17 +9,19 @@ mod ledger;
 mod lifecycle;
 mod users;
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use strongroom_keys::{Caller, KeyError};
+use strongroom_keys::{Caller, KeyError, Kms};
 use strongroom_lifecycle::cold::ColdError;
 use strongroom_lifecycle::{JobError, LifecycleError, RestoreRefusal};
 use strongroom_store::StoreError;
 use warp::reply::{Reply as _, Response};
 
 use crate::problem::Problem;
-use crate::{ObjectHalf, RequestInfo, State, plain};
+use crate::{Custody, ObjectHalf, RequestInfo, State, plain};
 
 /// The longest request body, in bytes: a scenario of a simulation.
 pub(crate) const BODY_LEN_BYTES_MAX: u64 = 1024 * 1024;
@@ -87,6 +89,7 @@ async fn dispatch(
             request_id: info.id.clone(),
             operation: format!("v1:{method} /{}", path.first().unwrap_or(&"")),
             source: Some(info.peer.ip()),
+            store: None,
         },
         query: Query::read(uri.query().unwrap_or_default())?,
         body,
@@ -154,6 +157,14 @@ impl Asked<'_> {
             self.body
         };
         serde_json::from_slice(body).map_err(|error| Problem::invalid(format!("body: {error}")))
+    }
+
+    /// The custody half, where it is here.
+    fn kms(&self) -> Result<&Arc<Kms>, Problem> {
+        match &self.state.config.custody {
+            Custody::Here(kms) => Ok(kms),
+            apart @ Custody::Apart(_) => Err(Problem::misdirected(apart.elsewhere())),
+        }
     }
 
     /// The half with objects, where there is one.
@@ -262,6 +273,7 @@ impl From<KeyError> for Problem {
                 Self::forbidden(error)
             }
             KeyError::TokenUnavailable(_)
+            | KeyError::CustodyUnavailable { .. }
             | KeyError::AuditUnavailable(_)
             | KeyError::NotCertified { .. }
             | KeyError::Metadata(_)

@@ -115,6 +115,15 @@ impl KeyCustody for Kms {
         }
     }
 
+    async fn compromised(&self) -> Result<Vec<(KeyId, KeyVersion)>, KeyError> {
+        self.compromised_versions().await
+    }
+
+    fn heard(&self) -> Result<(), KeyError> {
+        // Observers are told before a change is acknowledged.
+        Ok(())
+    }
+
     fn watch(&self, observer: Weak<dyn StateObserver>) {
         self.observers.lock().0.push(observer);
     }

@@ -21,7 +21,7 @@
 use std::sync::Arc;
 
 use strongroom_environment::Timestamp;
-use strongroom_meta::Batch;
+use strongroom_meta::{Batch, Table};
 
 use super::access::Wish;
 use super::{KeyDescription, KeyState, Kms};
@@ -97,7 +97,7 @@ pub struct RewrapJob {
 }
 
 impl RewrapProgress {
-    fn new(level: RewrapLevel, asked: Timestamp, caller: &Caller) -> Self {
+    pub(crate) fn new(level: RewrapLevel, asked: Timestamp, caller: &Caller) -> Self {
         Self {
             level,
             state: RewrapState::UnderWay,
@@ -282,6 +282,15 @@ impl Kms {
         rewrap_jobs(&*self.meta, id.as_bytes()).await
     }
 
+    /// All versions that are marked as compromised.
+    pub(super) async fn compromised_versions(&self) -> Result<Vec<(KeyId, KeyVersion)>, KeyError> {
+        let found = rows::scan_all(&*self.meta, COMPROMISED, &[]).await?;
+        found
+            .iter()
+            .map(|row| version_at(COMPROMISED, &row.key))
+            .collect()
+    }
+
     /// The key that is to be changed; a refusal is on the log.
     async fn found(
         &self,
@@ -362,21 +371,30 @@ pub(crate) async fn rewrap_jobs(
     meta: &dyn strongroom_meta::MetaStore,
     prefix: &[u8],
 ) -> Result<Vec<RewrapJob>, KeyError> {
-    let damaged = || KeyError::Damaged {
-        table: REWRAPS.name(),
-        what: "a row is not under a key id and a version",
-    };
     let found = rows::scan_all(meta, REWRAPS, prefix).await?;
     found
         .iter()
         .map(|row| {
-            let (key, version) = row.key.split_first_chunk().ok_or_else(damaged)?;
-            let version: [u8; 4] = version.try_into().map_err(|_| damaged())?;
+            let (key, version) = version_at(REWRAPS, &row.key)?;
             Ok(RewrapJob {
-                key: KeyId::from_bytes(*key),
-                version: KeyVersion(u32::from_be_bytes(version)),
+                key,
+                version,
                 progress: rows::decoded(REWRAPS, &row.row.value)?,
             })
         })
         .collect()
+}
+
+/// The version of a key that a row is about, by its place.
+fn version_at(table: Table, place: &[u8]) -> Result<(KeyId, KeyVersion), KeyError> {
+    let damaged = || KeyError::Damaged {
+        table: table.name(),
+        what: "a row is not under a key id and a version",
+    };
+    let (key, version) = place.split_first_chunk().ok_or_else(damaged)?;
+    let version: [u8; 4] = version.try_into().map_err(|_| damaged())?;
+    Ok((
+        KeyId::from_bytes(*key),
+        KeyVersion(u32::from_be_bytes(version)),
+    ))
 }

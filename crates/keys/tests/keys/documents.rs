@@ -454,6 +454,7 @@ async fn the_entry_of_the_page_is_what_is_written() {
         request_id: "4f1f2c6a9d0e4b7c".into(),
         operation: "s3:GetObject".into(),
         source: Some([192, 0, 2, 7].into()),
+        store: None,
     };
     let envelope = KeyEnvelope::from_bytes(through_bucket_key().bytes("envelope"));
     let envelope = envelope.expect("an envelope");

@@ -235,6 +235,7 @@ pub(crate) fn caller() -> Caller {
         request_id: "request-1".into(),
         operation: "s3:Test".into(),
         source: Some([127, 0, 0, 1].into()),
+        store: None,
     }
 }
 

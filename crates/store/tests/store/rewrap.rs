@@ -178,7 +178,7 @@ async fn whatever_cuts_a_rewrap_short_the_next_run_goes_on_from_there() {
         under.compromise(&world).await;
         (world, under)
     };
-    let (world, under) = filled().await;
+    let (world, _) = filled().await;
     let (commits, reads) = (world.meta.commits(), world.meta.reads());
     let ran = world.store.run_rewraps(&caller(), &|| false).await;
     ran.expect("it ran");

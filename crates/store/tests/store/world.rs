@@ -392,6 +392,7 @@ pub(crate) fn caller() -> Caller {
         request_id: "request".to_owned(),
         operation: "s3:Test".to_owned(),
         source: None,
+        store: None,
     }
 }
 

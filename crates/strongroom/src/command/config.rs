@@ -26,10 +26,11 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<()> {
         }
         ConfigCommand::Reference => {
             for setting in SETTINGS {
-                let default = match (setting.default, setting.required) {
-                    (Some(default), _) => format!("default {default}"),
-                    (None, true) => "required".to_owned(),
-                    (None, false) => "no default".to_owned(),
+                let default = match (setting.default, setting.required, setting.unless) {
+                    (Some(default), _, _) => format!("default {default}"),
+                    (None, true, None) => "required".to_owned(),
+                    (None, true, Some(other)) => format!("required without {other}"),
+                    (None, false, _) => "no default".to_owned(),
                 };
                 output::line(format_args!(
                     "{}\n    {default}; {}\n    {}",

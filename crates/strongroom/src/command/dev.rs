@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use strongroom_environment::{Clock, SimulatedClock, SystemClock, Timestamp};
-use strongroom_keys::{AliasName, Caller, KeyReference, KeyService};
+use strongroom_keys::{AliasName, Caller, KeyReference, Kms};
 use strongroom_pkcs11::init_token;
 use zeroize::Zeroizing;
 
@@ -164,7 +164,10 @@ fn configuration(arguments: &DevArguments) -> anyhow::Result<Config> {
     );
     let mut config = Config::parse(&text, Path::new("."), &Default::default())
         .map_err(|faults| anyhow::anyhow!("{}", faults[0]))?;
-    config.token = token_settings(&arguments.data, arguments.token_module.clone())?;
+    config.token = Some(token_settings(
+        &arguments.data,
+        arguments.token_module.clone(),
+    )?);
     Ok(config)
 }
 
@@ -209,11 +212,11 @@ async fn provision(config: &Config) -> anyhow::Result<()> {
     let so_pin = daemon::new_bearer_token();
     data_dir::write_private(&directory.join("so-pin"), so_pin.as_bytes())?;
     data_dir::write_private(
-        &config.token.pin_file,
+        &config.token()?.pin_file,
         daemon::new_bearer_token().as_bytes(),
     )?;
     init_token(
-        &token::hsm_config(&config.token)?,
+        &token::hsm_config(config.token()?)?,
         &SecretString::from(so_pin.as_str()),
     )
     .await
@@ -287,7 +290,7 @@ async fn announce(
             )
         }
     };
-    let default_key = default_key(daemon.keys().service()).await?;
+    let default_key = default_key(daemon.keys().kms()?).await?;
     let admin_token = data_dir::read_secret(&config.admin_token_file)?;
     let ready = Zeroizing::new(serde_json::to_vec_pretty(&json!({
         "s3_url": daemon.s3_url,
@@ -317,10 +320,9 @@ async fn announce(
 }
 
 /// The id of the KMS key that `dev` makes for whoever has none yet.
-async fn default_key(service: &KeyService) -> anyhow::Result<String> {
+async fn default_key(kms: &Arc<Kms>) -> anyhow::Result<String> {
     let caller = Caller::daemon("strongroom:dev");
     let alias = AliasName::new(DEFAULT_KEY_ALIAS)?;
-    let kms = &service.kms;
     if let Ok(key) = kms.describe_key(&KeyReference::Alias(alias.clone())).await {
         return Ok(key.id.to_string());
     }

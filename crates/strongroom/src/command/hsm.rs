@@ -62,11 +62,9 @@ pub(super) async fn run(command: HsmCommand, json: bool) -> anyhow::Result<()> {
             let tokens = match config {
                 Some(path) => {
                     let config = Config::load(&path)?;
+                    let first = config.token()?.clone();
                     let second = config.second_token.map(|second| ("second_token", second));
-                    [("token", config.token)]
-                        .into_iter()
-                        .chain(second)
-                        .collect()
+                    [("token", first)].into_iter().chain(second).collect()
                 }
                 None => vec![("token", super::dev::token_settings(&data, None)?)],
             };
@@ -103,16 +101,14 @@ async fn test(tokens: &[(&str, TokenSettings)], json: bool) -> anyhow::Result<()
 
 async fn pair(arguments: &PairArguments, json: bool) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
-    let second = config.second_token.ok_or_else(|| {
+    let first = config.token()?;
+    let second = config.second_token.as_ref().ok_or_else(|| {
         advised(
             anyhow!("the configuration names one token"),
             "add a table `second_token` with `module`, `label` and `pin_file`",
         )
     })?;
-    let configs = [
-        token::hsm_config(&config.token)?,
-        token::hsm_config(&second)?,
-    ];
+    let configs = [token::hsm_config(first)?, token::hsm_config(second)?];
     let officers = [&arguments.so_pin_file, &arguments.second_so_pin_file];
     for (config, officer) in configs.iter().zip(officers) {
         if let Some(file) = officer {

@@ -45,7 +45,7 @@ pub(super) async fn run(arguments: InitArguments) -> anyhow::Result<()> {
     }
     if let (true, Some(path)) = (arguments.blank_token, &arguments.so_pin_file) {
         let so_pin = SecretString::from(data_dir::read_secret(path)?.as_str());
-        let identity = init_token(&token::hsm_config(&config.token)?, &so_pin).await?;
+        let identity = init_token(&token::hsm_config(config.token()?)?, &so_pin).await?;
         output::line(format_args!(
             "the token {} with serial number {} is initialised",
             identity.label, identity.serial

@@ -30,7 +30,12 @@ pub(super) fn run(arguments: &ServeArguments, scope: Scope) -> anyhow::Result<()
             simulated: None,
         };
         let daemon = Daemon::start(&config, start).await?;
-        tracing::info!(s3 = daemon.s3_url, api = daemon.api_url, "serving");
+        tracing::info!(
+            s3 = daemon.s3_url,
+            api = daemon.api_url,
+            link = daemon.link_url,
+            "serving"
+        );
         daemon::asked_to_end().await?;
         daemon.close().await;
         anyhow::Ok(())

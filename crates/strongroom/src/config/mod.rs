@@ -1,5 +1,6 @@
 //! The daemon's configuration: a TOML file, each setting also by environment `STRONGROOM_…`.
 
+mod link;
 mod read;
 mod setting;
 
@@ -11,9 +12,15 @@ use std::time::Duration;
 pub(crate) use read::Fault;
 pub(crate) use setting::SETTINGS;
 
+use anyhow::anyhow;
+use http::Uri;
 use read::Values;
+use setting::CUSTODY;
 use strongroom_audit::Origin;
+use strongroom_keys::StoreName;
 use tracing_subscriber::EnvFilter;
+
+use crate::failure::advised;
 
 /// What the daemon is to do, checked.
 #[derive(Clone, Debug)]
@@ -27,9 +34,14 @@ pub(crate) struct Config {
     pub(crate) block_customer_keys_on_new_buckets: bool,
     pub(crate) api: Endpoint,
     pub(crate) admin_token_file: PathBuf,
-    pub(crate) token: TokenSettings,
+    /// None where custody is with a key daemon.
+    pub(crate) token: Option<TokenSettings>,
     /// One that holds the same keys.
     pub(crate) second_token: Option<TokenSettings>,
+    /// The key daemon that has custody of the keys.
+    pub(crate) custody: Option<CustodySettings>,
+    /// Where stores on other hosts reach the keys of this daemon.
+    pub(crate) link: Option<LinkSettings>,
     pub(crate) audit_origin: String,
     pub(crate) audit_sync: bool,
     pub(crate) audit_publish_interval: Duration,
@@ -63,6 +75,26 @@ pub(crate) struct TokenSettings {
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) call_timeout: Duration,
     pub(crate) check_answers: bool,
+}
+
+/// How a key daemon is reached, and for how long it is believed.
+#[derive(Clone, Debug)]
+pub(crate) struct CustodySettings {
+    pub(crate) urls: Vec<Uri>,
+    pub(crate) ca: PathBuf,
+    pub(crate) tls: TlsFiles,
+    pub(crate) call_time_max: Duration,
+    pub(crate) silence_max: Duration,
+    pub(crate) decision_age_max: Duration,
+}
+
+/// Where stores on other hosts reach the keys, and which.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkSettings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) tls: TlsFiles,
+    pub(crate) client_ca: PathBuf,
+    pub(crate) stores: Vec<StoreName>,
 }
 
 /// What is logged and how it looks.
@@ -117,9 +149,23 @@ impl Config {
         }
     }
 
+    /// The token of this daemon.
+    pub(crate) fn token(&self) -> anyhow::Result<&TokenSettings> {
+        self.token.as_ref().ok_or_else(|| {
+            advised(
+                anyhow!("this store has no token: its keys are with a key daemon (`{CUSTODY}`)"),
+                "use the configuration of the key daemon, on its host",
+            )
+        })
+    }
+
     /// What the values say; `None` when one that is needed is not there.
     fn from_values(values: &Values) -> Option<Self> {
         let data_dir = values.path("data_dir")?;
+        let custody = match values.place(CUSTODY) {
+            Some(_) => Some(link::custody(values)?),
+            None => None,
+        };
         Some(Self {
             cold_directory: values
                 .path("cold.directory")
@@ -134,8 +180,13 @@ impl Config {
                 .switch("s3.block_customer_keys_on_new_buckets")?,
             api: endpoint(values, "api")?,
             admin_token_file: values.path("api.admin_token_file")?,
-            token: token(values, "token")?,
+            token: match custody {
+                None => Some(token(values, "token")?),
+                Some(_) => None,
+            },
             second_token: token(values, "second_token"),
+            custody,
+            link: link::settings(values),
             audit_origin: values.text("audit.origin")?,
             audit_sync: values.text("audit.durability")? == "sync",
             audit_publish_interval: Duration::from_millis(
@@ -190,6 +241,7 @@ fn cross_check(values: &Values, faults: &mut Vec<Fault>) {
             message,
         });
     };
+    link::cross_check(values, &mut fault);
     for name in ["s3", "api"] {
         let [certificate, private_key] =
             ["tls_certificate", "tls_private_key"].map(|setting| format!("{name}.{setting}"));
@@ -294,7 +346,7 @@ token = { module = "m.so", label = "l", pin_file = "pin" }
         );
         assert!(!config.audit_sync && !config.allow_plain_http_customer_keys);
         assert!(config.s3.tls.is_none());
-        assert!(config.second_token.is_none() && config.token.check_answers);
+        assert!(config.second_token.is_none() && config.token.expect("one").check_answers);
     }
 
     #[test]
@@ -304,7 +356,7 @@ token = { module = "m.so", label = "l", pin_file = "pin" }
         let second = config.second_token.expect("it is there");
         assert_eq!(second.pin_file, Path::new("/etc/strongroom/pin2"));
         assert_eq!(second.environment, [("A".into(), "b".into())]);
-        assert_eq!(second.call_timeout, config.token.call_timeout);
+        assert_eq!(second.call_timeout, config.token.expect("one").call_timeout);
     }
 
     #[test]

@@ -141,6 +141,11 @@ pub(crate) fn read(
                     message,
                 }),
             }
+        } else if setting
+            .unless
+            .is_some_and(|other| values.get(other).is_some())
+        {
+            // The other one stands in its place.
         } else if setting.required && faults.is_empty() {
             faults.push(missing(setting));
         } else if setting.required {

@@ -31,6 +31,8 @@ pub(crate) struct Setting {
     pub(crate) default: Option<&'static str>,
     /// Whether the daemon cannot start without it.
     pub(crate) required: bool,
+    /// A setting that stands in its place: with that one it is not required.
+    pub(crate) unless: Option<&'static str>,
     /// What it does, in a sentence.
     pub(crate) meaning: &'static str,
 }
@@ -53,6 +55,7 @@ const fn setting(
         kind,
         default,
         required: false,
+        unless: None,
         meaning,
     }
 }
@@ -63,7 +66,19 @@ const fn required(name: &'static str, kind: Kind, meaning: &'static str) -> Sett
         kind,
         default: None,
         required: true,
+        unless: None,
         meaning,
+    }
+}
+
+/// The setting that says that the keys are with a key daemon.
+pub(crate) const CUSTODY: &str = "custody.urls";
+
+/// A setting of the token, which a store whose keys are with a key daemon does not have.
+const fn of_token(name: &'static str, kind: Kind, meaning: &'static str) -> Setting {
+    Setting {
+        unless: Some(CUSTODY),
+        ..required(name, kind, meaning)
     }
 }
 
@@ -145,13 +160,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Kind::Path,
         "A file with the administrator's bearer token, at least 32 characters; it must be readable by its owner only.",
     ),
-    required(
+    of_token(
         "token.module",
         Kind::Path,
         "The PKCS#11 module of the token.",
     ),
-    required("token.label", Kind::Text, "The label of the token to use."),
-    required(
+    of_token("token.label", Kind::Text, "The label of the token to use."),
+    of_token(
         "token.pin_file",
         Kind::Path,
         "A file with the user PIN; it must be readable by its owner only.",
@@ -197,6 +212,78 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Kind::List,
         None,
         "Environment of the process of the second token's module, each NAME=VALUE.",
+    ),
+    setting(
+        CUSTODY,
+        Kind::List,
+        None,
+        "The link of the key daemon that has custody of the keys, such as https://keyd.example:9101; several addresses are tried in turn. With it there is no token here.",
+    ),
+    setting(
+        "custody.tls_ca",
+        Kind::Path,
+        None,
+        "PEM certificate of the authority that issued the key daemon's certificate. No other is trusted.",
+    ),
+    setting(
+        "custody.tls_certificate",
+        Kind::Path,
+        None,
+        "PEM certificate chain of this store, by which the key daemon knows it.",
+    ),
+    setting(
+        "custody.tls_private_key",
+        Kind::Path,
+        None,
+        "PEM private key of this store; it must be readable by its owner only.",
+    ),
+    setting(
+        "custody.call_timeout_ms",
+        Kind::Number(50, 60_000),
+        Some("2000"),
+        "How long one question to the key daemon may take, in milliseconds, before it is asked again, at the next address if need be.",
+    ),
+    setting(
+        "custody.silence_ms_max",
+        Kind::Number(200, 3_600_000),
+        Some("10000"),
+        "For how long opened keys may be used without news of the key daemon, in milliseconds. A key that is disabled is out of use everywhere within this time.",
+    ),
+    setting(
+        "custody.decision_ms_max",
+        Kind::Number(0, 3_600_000),
+        Some("5000"),
+        "For how long a permission that the key daemon gave, and what an alias names, is remembered, in milliseconds.",
+    ),
+    setting(
+        "link.listen",
+        Kind::Address,
+        None,
+        "Where stores on other hosts reach the keys of this daemon. Without it there is no link.",
+    ),
+    setting(
+        "link.tls_certificate",
+        Kind::Path,
+        None,
+        "PEM certificate chain of the link.",
+    ),
+    setting(
+        "link.tls_private_key",
+        Kind::Path,
+        None,
+        "PEM private key of the link.",
+    ),
+    setting(
+        "link.tls_client_ca",
+        Kind::Path,
+        None,
+        "PEM certificate of the authority that issues the certificates of stores. Nobody else can connect.",
+    ),
+    setting(
+        "link.stores",
+        Kind::List,
+        None,
+        "The stores that may use keys, each by a DNS name in its certificate. What a store has sealed opens for that name only, so it must never change.",
     ),
     setting(
         "audit.origin",

@@ -140,6 +140,7 @@ impl Facts<'_> {
             {
                 one("s3.amazonaws.com")
             }
+            "strongroom:store" => self.caller.store.iter().map(ToString::to_string).collect(),
             "aws:viaawsservice" => vec![self.wish.through_store.to_string()],
             "kms:keyspec" | "kms:customermasterkeyspec" => one(self.key.spec),
             "kms:keyusage" | "kms:customermasterkeyusage" => one(self.key.usage),

@@ -8,7 +8,9 @@
 //! 4. A grant for the caller, for the role or, where the role allows, for the account allows it.
 //! 5. Otherwise it is denied.
 //!
-//! The daemon's own work ([`Standing::Daemon`]) is not asked about.
+//! The daemon's own work ([`Standing::Daemon`]) is not asked about. That of a store apart, which
+//! re-wraps what is under its keys, is judged as that of the account; with the keys of the service it
+//! keeps its own secrets.
 //!
 //! Source: AWS KMS Developer Guide, "Troubleshooting AWS KMS permissions".
 
@@ -152,10 +154,24 @@ impl Kms {
         wish: &Wish<'_>,
         caller: &Caller,
     ) -> Result<Authority, KeyError> {
-        if caller.standing == Standing::Daemon {
+        let is_daemon = caller.standing == Standing::Daemon;
+        if is_daemon && caller.store.is_none() {
             return Ok(Authority::default());
         }
         let governance = self.governance(id).await?;
+        let of_store;
+        let caller = if is_daemon {
+            if Arc::ptr_eq(&governance.policy, &self.governances.of_service) {
+                return Ok(Authority::default());
+            }
+            of_store = Caller {
+                standing: Standing::Root,
+                ..caller.clone()
+            };
+            &of_store
+        } else {
+            caller
+        };
         let because = match self
             .weigh(id, &governance, &governance.policy, wish, caller)
             .await?
@@ -174,7 +190,7 @@ impl Kms {
             principal: Principal::arn_of(caller, &self.home),
             action: format!("kms:{}", wish.action),
             key: Some(self.home.arn(id)),
-            because,
+            because: because.into(),
         })
     }
 
@@ -205,7 +221,7 @@ impl Kms {
             principal: Principal::arn_of(caller, &self.home),
             action: format!("kms:{action}"),
             key: None,
-            because: "because the role does not allow it",
+            because: "because the role does not allow it".into(),
         })
     }
 

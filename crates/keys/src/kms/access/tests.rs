@@ -28,6 +28,7 @@ fn caller(standing: Standing) -> Caller {
         request_id: "r".into(),
         operation: "kms:Test".into(),
         source: Some([192, 0, 2, 7].into()),
+        store: None,
     }
 }
 

@@ -128,7 +128,7 @@ impl Kms {
                     principal: Principal::arn_of(caller, &self.home),
                     action: "kms:CreateGrant".into(),
                     key: Some(self.home.arn(id)),
-                    because: "because the grant that allows it allows less than the new one",
+                    because: "because the grant that allows it allows less than the new one".into(),
                 });
             }
         }
@@ -506,7 +506,7 @@ impl Kms {
             principal: Principal::arn_of(caller, &self.home),
             action: "kms:RetireGrant".into(),
             key: Some(self.home.arn(id)),
-            because: "because the grant does not name who may retire it so",
+            because: "because the grant does not name who may retire it so".into(),
         })
     }
 
