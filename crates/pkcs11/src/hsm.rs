@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 use crate::config::{HsmConfig, ModuleConfig};
 use crate::conformance::Report;
 use crate::limits;
-use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme};
 use crate::supervisor::{self, Stage, Supervised, Worker};
 use crate::token::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, TokenKeys, WrappedKey,
-    WrappedPair,
+    ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, TokenKeys,
+    WrappedKey, WrappedPair,
 };
 use crate::wire::{self, Answer, Carried, KeyKind, Request, SetupAnswer};
 
@@ -570,6 +570,40 @@ impl Token for HsmToken {
             ciphertext,
         };
         self.ask(TokenFunction::DecryptBy, request, secret).await
+    }
+
+    async fn import_wrapped(
+        &self,
+        pair: &WrappedKey,
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        material: &[u8],
+    ) -> Result<ImportedKey, TokenError> {
+        let (for_pair, by_transport) = limits::check_material(spec, wrapping, material)?;
+        limits::check_wrapped_private(pair)?;
+        let request = Request::Import {
+            kek: &pair.kek.0,
+            wrapped: &pair.bytes,
+            spec,
+            wrapping,
+            for_pair,
+            by_transport,
+        };
+        self.ask(
+            TokenFunction::ImportWrapped,
+            request,
+            |answer| match answer {
+                Answer::Imported { wrapped, path } => Some(ImportedKey {
+                    key: WrappedKey {
+                        kek: pair.kek.clone(),
+                        bytes: wrapped.to_vec(),
+                    },
+                    path,
+                }),
+                _ => None,
+            },
+        )
+        .await
     }
 
     async fn random(&self, len_bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {

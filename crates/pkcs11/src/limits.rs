@@ -1,6 +1,6 @@
 //! The lengths every engine of [`Token`](crate::Token) holds to, checked before a token is asked.
 
-use crate::spec::{MacSpec, PairSpec, SignatureScheme};
+use crate::spec::{ImportWrapping, MacSpec, PairSpec, SignatureScheme};
 use crate::token::{SealedBytes, TokenError, WrappedKey};
 
 /// The longest plaintext, context or message, in bytes.
@@ -98,6 +98,30 @@ pub(crate) fn check_rsa(spec: PairSpec, ciphertext: &[u8]) -> Result<(), TokenEr
         Some(len_bits) if ciphertext.len() * 8 != len_bits => Err(TokenError::NotAuthentic),
         Some(_) => Ok(()),
     }
+}
+
+/// What is encrypted for the pair, and what follows it.
+pub(crate) fn check_material(
+    spec: PairSpec,
+    wrapping: ImportWrapping,
+    material: &[u8],
+) -> Result<(&[u8], &[u8]), TokenError> {
+    let len_bytes = spec.modulus_len_bits().unwrap_or_default() / 8;
+    let parts = material.split_at_checked(len_bytes);
+    let (for_pair, rest) = parts.ok_or(TokenError::NotAuthentic)?;
+    check_rsa(spec, for_pair)?;
+    let is_sound = match wrapping {
+        ImportWrapping::Rsaes(_) => rest.is_empty(),
+        // RFC 5649: a block more than the padded key.
+        ImportWrapping::RsaAes(_) => {
+            (16..=WRAPPED_PRIVATE_LEN_BYTES_MAX).contains(&rest.len())
+                && rest.len().is_multiple_of(8)
+        }
+    };
+    if !is_sound {
+        return Err(TokenError::NotAuthentic);
+    }
+    Ok((for_pair, rest))
 }
 
 /// Sealed bytes of such a length cannot be what a token sealed.

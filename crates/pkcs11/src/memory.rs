@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
-use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrap};
+use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrap, KeyWrapPadded as _};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use parking_lot::Mutex;
 use strongroom_environment::{Entropy, SystemEntropy};
@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::limits;
 use crate::memory_pairs;
-use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme};
 use crate::token::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, WrappedKey, WrappedPair,
+    ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, WrappedKey, WrappedPair,
 };
 
 /// 32 bytes of key on the heap, wiped when dropped.
@@ -367,6 +367,40 @@ impl Token for MemoryToken {
         limits::check_rsa(spec, ciphertext)?;
         limits::check_wrapped_private(key)?;
         memory_pairs::decrypt(&self.unwrapped_private(key)?, hash, ciphertext)
+    }
+
+    async fn import_wrapped(
+        &self,
+        pair: &WrappedKey,
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        material: &[u8],
+    ) -> Result<ImportedKey, TokenError> {
+        let (for_pair, by_transport) = limits::check_material(spec, wrapping, material)?;
+        limits::check_wrapped_private(pair)?;
+        let private = self.unwrapped_private(pair)?;
+        let opened = memory_pairs::decrypt(&private, wrapping.hash(), for_pair)?;
+        let value = match wrapping {
+            ImportWrapping::Rsaes(_) => opened,
+            ImportWrapping::RsaAes(_) => {
+                let transport =
+                    AesKek::new(&AES_256, &opened).map_err(|_| TokenError::NotAuthentic)?;
+                let mut value = Zeroizing::new(vec![0; by_transport.len()]);
+                let len_bytes = transport
+                    .unwrap_with_padding(by_transport, &mut value)
+                    .map_err(|_| TokenError::NotAuthentic)?
+                    .len();
+                value.truncate(len_bytes);
+                value
+            }
+        };
+        if value.len() != 32 {
+            return Err(TokenError::WrongLength);
+        }
+        Ok(ImportedKey {
+            key: self.wrapped_private(&pair.kek, &value)?,
+            path: ImportPath::Token,
+        })
     }
 
     async fn random(&self, len_bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {

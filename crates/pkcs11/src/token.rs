@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme};
 
 /// The label (`CKA_LABEL`) under which a key lives on the token for good.
 #[derive(
@@ -41,7 +41,7 @@ impl TokenKeys {
 /// A key wrapped by a key-encryption key of the token (RFC 3394): an AES-256 key, which has 40
 /// bytes then, an HMAC key, or the private key of a pair (PKCS#8), padded with zeros.
 ///
-/// Its value has never been outside the token.
+/// Its value has never been outside the token, unless it was made elsewhere and imported.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct WrappedKey {
     /// The key-encryption key that wraps it.
@@ -57,6 +57,15 @@ pub struct WrappedPair {
     pub private: WrappedKey,
     /// The public key: `SubjectPublicKeyInfo` (RFC 5280) in DER.
     pub public: Vec<u8>,
+}
+
+/// An AES-256 key that was made elsewhere, as the token has taken it in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImportedKey {
+    /// The key, wrapped as any other.
+    pub key: WrappedKey,
+    /// Where its value has been on its way in.
+    pub path: ImportPath,
 }
 
 /// Bytes sealed with AES-256-GCM (NIST SP 800-38D) inside the token.
@@ -91,6 +100,9 @@ pub enum TokenError {
     /// The token is well. Asking again gives the same answer.
     #[error("the sealed bytes or the wrapped key do not belong to this key and context")]
     NotAuthentic,
+    /// A key that is to be taken in is not of the length of its kind.
+    #[error("the imported key is not one of 32 bytes")]
+    WrongLength,
     /// There is no such key on the token.
     #[error("there is no key labelled {label} on the token")]
     NoSuchKey {
@@ -317,6 +329,22 @@ pub trait Token: Send + Sync + fmt::Debug + 'static {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError>;
 
+    /// Takes in an AES-256 key that was made elsewhere and is wrapped for `pair`, an RSA pair of
+    /// this token, and gives it out wrapped by the key-encryption key of the pair. The same key has
+    /// the same wrapped form each time.
+    ///
+    /// # Errors
+    /// [`TokenError::NotAuthentic`]: it was not wrapped for this pair so, or the wrapped private key
+    /// is not one of this token. [`TokenError::WrongLength`]: it is no key of 32 bytes.
+    /// [`TokenError::Invalid`]: it is no RSA pair.
+    async fn import_wrapped(
+        &self,
+        pair: &WrappedKey,
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        material: &[u8],
+    ) -> Result<ImportedKey, TokenError>;
+
     /// `len_bytes` (1 to 1,024) random bytes from the token's generator.
     ///
     /// # Errors
@@ -359,6 +387,8 @@ pub enum TokenFunction {
     SignBy,
     /// [`Token::decrypt_by`].
     DecryptBy,
+    /// [`Token::import_wrapped`].
+    ImportWrapped,
     /// [`Token::random`].
     Random,
     /// A step of [`make_pair`](crate::make_pair).
@@ -386,6 +416,7 @@ impl TokenFunction {
             Self::GenerateWrappedPair => "generate_wrapped_pair",
             Self::SignBy => "sign_by",
             Self::DecryptBy => "decrypt_by",
+            Self::ImportWrapped => "import_wrapped",
             Self::Random => "random",
             Self::Pair => "pair",
         }

@@ -14,7 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::config::ModuleConfig;
 use crate::conformance::Report;
 use crate::limits::{MESSAGE_LEN_BYTES_MAX, TAG_LEN_BYTES};
-use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme};
 use crate::token::{KeyLabel, TokenError, TokenIdentity, TokenKeys};
 
 /// The longest frame after its length: two messages of the longest length and some room. A report
@@ -162,6 +162,14 @@ pub(crate) enum Request<'a> {
         hash: OaepHash,
         ciphertext: &'a [u8],
     },
+    Import {
+        kek: &'a str,
+        wrapped: &'a [u8],
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        for_pair: &'a [u8],
+        by_transport: &'a [u8],
+    },
     Random {
         len_bytes: usize,
     },
@@ -234,6 +242,13 @@ impl Request<'_> {
                 ciphertext: input,
                 ..
             } => kek.len() + wrapped.len() + input.len(),
+            Self::Import {
+                kek,
+                wrapped,
+                for_pair,
+                by_transport,
+                ..
+            } => kek.len() + wrapped.len() + for_pair.len() + by_transport.len(),
             Self::Seal {
                 kek,
                 wrapped,
@@ -268,6 +283,10 @@ pub(crate) enum Answer<'a> {
         private: &'a [u8],
         public: &'a [u8],
     },
+    Imported {
+        wrapped: &'a [u8],
+        path: ImportPath,
+    },
     Refused(Refusal),
     /// The token or the module is not well; this process is to be replaced.
     Broken {
@@ -279,6 +298,7 @@ pub(crate) enum Answer<'a> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Refusal {
     NotAuthentic,
+    WrongLength,
     NoSuchKey(KeyLabel),
     NoSuchToken(String),
     TokenExists(String),
@@ -297,6 +317,7 @@ impl Refusal {
     pub(crate) fn into_error(self, module: &ModuleConfig) -> TokenError {
         match self {
             Self::NotAuthentic => TokenError::NotAuthentic,
+            Self::WrongLength => TokenError::WrongLength,
             Self::NoSuchKey(label) => TokenError::NoSuchKey { label },
             Self::NoSuchToken(label) => TokenError::NoSuchToken { label },
             Self::TokenExists(label) => TokenError::TokenExists { label },
@@ -356,6 +377,7 @@ pub(crate) fn encode_answer(number: u64, answer: &Answer<'_>) -> io::Result<Fram
     let variable_len_bytes = match answer {
         Answer::Bytes(bytes) | Answer::Sealed { bytes, .. } => bytes.len(),
         Answer::Pair { private, public } => private.len() + public.len(),
+        Answer::Imported { wrapped, .. } => wrapped.len(),
         Answer::Broken { reason } => reason.len(),
         Answer::Refused(
             Refusal::Module(text)

@@ -8,6 +8,7 @@ mod canary;
 mod engine;
 mod examination;
 mod fault;
+mod import;
 mod module;
 mod oaep;
 mod objects;
@@ -271,6 +272,10 @@ fn work(engine: &Engine, queue: &Mutex<mpsc::Receiver<Frame>>, answers: &Mutex<U
                     bytes,
                 },
                 Ok(Reply::Carried(carried)) => Answer::Carried(carried.clone()),
+                Ok(Reply::Imported { wrapped, path }) => Answer::Imported {
+                    wrapped,
+                    path: *path,
+                },
                 Ok(Reply::Pair { private, public }) => Answer::Pair { private, public },
                 Err(Fault::Refused(refusal)) => Answer::Refused(refusal.clone()),
                 Err(other) => Answer::Broken {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use strongroom_pkcs11::{
-    KeyLabel, MacSpec, OaepHash, PairSpec, SealedBytes, SignatureScheme, Token, TokenError,
-    TokenFunction, TokenIdentity, WrappedKey, WrappedPair,
+    ImportWrapping, ImportedKey, KeyLabel, MacSpec, OaepHash, PairSpec, SealedBytes,
+    SignatureScheme, Token, TokenError, TokenFunction, TokenIdentity, WrappedKey, WrappedPair,
 };
 use zeroize::Zeroizing;
 
@@ -209,6 +209,18 @@ impl Token for FaultyToken {
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         self.pass(TokenFunction::DecryptBy)?
             .decrypt_by(key, spec, hash, ciphertext)
+            .await
+    }
+
+    async fn import_wrapped(
+        &self,
+        pair: &WrappedKey,
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        material: &[u8],
+    ) -> Result<ImportedKey, TokenError> {
+        self.pass(TokenFunction::ImportWrapped)?
+            .import_wrapped(pair, spec, wrapping, material)
             .await
     }
 

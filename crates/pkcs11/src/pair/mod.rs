@@ -19,9 +19,10 @@ pub use member::{MemberState, MemberStatus};
 
 use crate::config::HsmConfig;
 use crate::hsm::HsmToken;
-use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme};
 use crate::token::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, TokenKeys, WrappedKey, WrappedPair,
+    ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, TokenKeys, WrappedKey,
+    WrappedPair,
 };
 use member::Member;
 
@@ -343,6 +344,17 @@ impl Token for TokenPair {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         self.ask(|token| async move { token.decrypt_by(key, spec, hash, ciphertext).await })
+            .await
+    }
+
+    async fn import_wrapped(
+        &self,
+        pair: &WrappedKey,
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        material: &[u8],
+    ) -> Result<ImportedKey, TokenError> {
+        self.ask(|token| async move { token.import_wrapped(pair, spec, wrapping, material).await })
             .await
     }
 

@@ -17,11 +17,12 @@ use zeroize::Zeroizing;
 
 use super::canary::Canary;
 use super::fault::Fault;
+use super::import::Import;
 use super::module::OpenToken;
 use super::objects::{self, Life};
 use super::shared::{self, Transport};
 use super::signing;
-use crate::spec::{MacSpec, PairSpec, PairUse};
+use crate::spec::{ImportPath, MacSpec, PairSpec, PairUse};
 use crate::token::{KeyLabel, WrappedKey};
 use crate::wire::{Carried, KeyKind, Profile, Refusal, Request, ServeLimits};
 
@@ -33,6 +34,7 @@ pub(super) enum Reply {
     Sealed { nonce: [u8; 12], bytes: Vec<u8> },
     Carried(Carried),
     Pair { private: Vec<u8>, public: Vec<u8> },
+    Imported { wrapped: Vec<u8>, path: ImportPath },
 }
 
 impl Reply {
@@ -77,6 +79,8 @@ enum Kind {
     Data,
     Mac(MacSpec),
     Pair(PairSpec, PairUse),
+    /// A private key for which keys come wrapped that were made elsewhere.
+    Import(PairSpec),
 }
 
 /// An unwrapped key in the session. When its last user is done with it, it is put on the list of
@@ -306,6 +310,35 @@ impl Engine {
                 }
                 Ok(Reply::Bytes(opened))
             }
+            Request::Import {
+                kek: label,
+                wrapped,
+                spec,
+                wrapping,
+                for_pair,
+                by_transport,
+            } => {
+                let pair = self.unwrapped(label, wrapped, Kind::Import(spec))?;
+                let kek = self.key(KeyKind::Kek, label)?;
+                let anchor = self.anchor.lock();
+                self.bury(&anchor)?;
+                let import = Import {
+                    session,
+                    anchor: &anchor,
+                    kek,
+                    private: pair.handle,
+                    wrapping,
+                    for_pair,
+                    by_transport,
+                    profile: &self.profile,
+                };
+                let (wrapped, path) = import.take()?;
+                if self.checks_answers {
+                    let (again, _) = import.take().map_err(Fault::not_of_the_caller)?;
+                    same(&again, &wrapped, "it unwraps one key to two")?;
+                }
+                Ok(Reply::Imported { wrapped, path })
+            }
             Request::Random { len_bytes } => {
                 let mut bytes = Zeroizing::new(vec![0; len_bytes]);
                 objects::random(session, &mut bytes)?;
@@ -381,6 +414,9 @@ impl Engine {
             Request::DecryptBy {
                 kek, wrapped, spec, ..
             } => (kek, wrapped, Kind::Pair(spec, PairUse::Decrypt)),
+            Request::Import {
+                kek, wrapped, spec, ..
+            } => (kek, wrapped, Kind::Import(spec)),
             _ => return,
         };
         self.handles.lock().remove(&(KeyKind::Kek, kek.to_owned()));
@@ -445,6 +481,9 @@ impl Engine {
                 Kind::Mac(spec) => signing::unwrap_mac_key(anchor, kek, wrapped, spec, profile)?,
                 Kind::Pair(spec, pair_use) => {
                     signing::unwrap_private_key(anchor, kek, wrapped, spec, pair_use, profile)?
+                }
+                Kind::Import(spec) => {
+                    signing::unwrap_import_key(anchor, kek, wrapped, spec, profile)?
                 }
             },
             dropped: Arc::clone(&self.dropped),
