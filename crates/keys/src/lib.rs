@@ -46,19 +46,21 @@ pub use error::KeyError;
 pub use kms::{
     Alias, Certificate, CertificateError, CertificateState, CiphertextBlob, DataKeyPairSpec,
     Decrypted, DueReport, Encrypted, GeneratedDataKey, GeneratedDataKeyPair, Grant,
-    GrantConstraint, GrantFilter, GrantOperation, GrantReference, KeyDescription, KeyManager,
-    KeyOperation, KeySpec, KeyState, KeyUsage, KeyUseCount, KeyUseLimits, Kms, LastUse, NewGrant,
-    NewKey, NewPolicy, Page, Principal, PublicKey, Reencrypted, RewrapJob, RewrapLevel,
+    GrantConstraint, GrantFilter, GrantOperation, GrantReference, ImportKind, ImportParameters,
+    ImportedMaterial, KeyDescription, KeyManager, KeyOperation, KeyOrigin, KeySpec, KeyState,
+    KeyUsage, KeyUseCount, KeyUseLimits, Kms, LastUse, MaterialState, NewGrant, NewKey,
+    NewMaterial, NewPolicy, Page, Principal, PublicKey, Reencrypted, RewrapJob, RewrapLevel,
     RewrapProgress, RewrapState, RotationKind, RotationSchedule, RotationStatus, SignedMessage,
     SigningAlgorithm, Tags, UseLimit, VerifiedCertificate, VersionDescription, VersionState,
-    verify_certificate,
+    WrappingMethod, verify_certificate,
 };
 pub use ledger::{
     BucketKeyDescription, ChainLink, ClassCode, ImpactGroup, ImpactPage, LedgerEntry, LedgerKey,
     Tally, Weight,
 };
 pub use names::{
-    BindingId, BucketKeyId, CustomerFingerprint, GrantId, ObjectName, ProtectedVersion,
+    BindingId, BucketKeyId, CustomerFingerprint, GrantId, KeyMaterialId, ObjectName,
+    ProtectedVersion,
 };
 pub use objects::ObjectKeys;
 pub use rewrap::{RewrapEntry, RewrapScope};

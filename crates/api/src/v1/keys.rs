@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use strongroom_environment::Timestamp;
 use strongroom_keys::{
-    CertificateState, KeyDescription, KeyManager, KeyReference, KeyState, KeyUseLimits, KeyVersion,
-    RewrapJob, RewrapLevel, RewrapState, RotationKind, VersionDescription, VersionState,
+    CertificateState, KeyDescription, KeyManager, KeyOrigin, KeyReference, KeyState, KeyUseLimits,
+    KeyVersion, RewrapJob, RewrapLevel, RewrapState, RotationKind, VersionDescription,
+    VersionState,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -18,6 +19,8 @@ use crate::problem::Problem;
 struct NewKey {
     #[serde(default)]
     description: String,
+    #[serde(default)]
+    external: bool,
 }
 
 /// How long a key waits for its deletion.
@@ -63,10 +66,11 @@ pub(super) async fn list(asked: &Asked<'_>) -> Result<Value, Problem> {
 pub(super) async fn create(asked: &Asked<'_>) -> Result<Value, Problem> {
     let new: NewKey = asked.read()?;
     let kms = &asked.state.config.kms;
-    Ok(shown(
-        &kms.create_key(new.description.as_str(), &asked.caller)
-            .await?,
-    ))
+    let new = strongroom_keys::NewKey {
+        is_external: new.external,
+        ..new.description.as_str().into()
+    };
+    Ok(shown(&kms.create_key(new, &asked.caller).await?))
 }
 
 pub(super) async fn describe(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
@@ -210,7 +214,7 @@ pub(super) async fn set_limits(asked: &Asked<'_>, key: &str) -> Result<Value, Pr
 }
 
 /// A moment as a request gives it (RFC 3339).
-fn moment(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+pub(super) fn moment(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
     let Some(text) = text else {
         return Ok(None);
     };
@@ -266,6 +270,7 @@ pub(super) async fn run(asked: &Asked<'_>) -> Result<Value, Problem> {
         .map(|(key, version)| json!({ "arn": key.as_str(), "version": version.0 }))
         .collect();
     let destroyed: Vec<&str> = report.destroyed.iter().map(|key| key.as_str()).collect();
+    let expired: Vec<&str> = report.expired.iter().map(|key| key.as_str()).collect();
     let failed: Vec<Value> = report
         .failed
         .iter()
@@ -274,6 +279,7 @@ pub(super) async fn run(asked: &Asked<'_>) -> Result<Value, Problem> {
     Ok(json!({
         "rotated": rotated,
         "destroyed": destroyed,
+        "expired": expired,
         "failed": failed,
         "next": report.next.map(|next| next.to_string()),
     }))
@@ -285,13 +291,14 @@ pub(super) fn reference(key: &str) -> Result<KeyReference, Problem> {
         .map_err(|error| Problem::invalid(format!("{key:?} names no key: {error}")))
 }
 
-fn shown(key: &KeyDescription) -> Value {
+pub(super) fn shown(key: &KeyDescription) -> Value {
     let mut shown = json!({
         "id": key.id.to_string(),
         "arn": key.arn.as_str(),
         "state": match key.state {
             KeyState::Enabled => "enabled",
             KeyState::Disabled => "disabled",
+            KeyState::PendingImport => "pending-import",
             KeyState::PendingDeletion { .. } => "pending-deletion",
             KeyState::Destroyed { .. } => "destroyed",
         },
@@ -301,12 +308,23 @@ fn shown(key: &KeyDescription) -> Value {
         },
         "spec": key.spec.as_str(),
         "usage": key.spec.usage(),
+        "origin": match key.origin {
+            KeyOrigin::Token => "token",
+            KeyOrigin::External { .. } => "external",
+        },
         "current_version": key.current_version.0,
         "created": key.created.to_string(),
         "description": key.description,
     });
     if let KeyState::PendingDeletion { date } | KeyState::Destroyed { date } = key.state {
         shown["deletion_date"] = date.to_string().into();
+    }
+    if let KeyOrigin::External {
+        expires: Some(expires),
+        ..
+    } = key.origin
+    {
+        shown["material_expires"] = expires.to_string().into();
     }
     if let Some(schedule) = key.rotation {
         shown["rotation_period_days"] = schedule.period_days.into();
@@ -321,6 +339,7 @@ fn version_shown(version: &VersionDescription) -> Value {
         "state": match version.state {
             VersionState::Active => "active",
             VersionState::Deactivated => "deactivated",
+            VersionState::PreActive => "pre-active",
             VersionState::Suspended => "suspended",
             VersionState::Compromised { .. } => "compromised",
             VersionState::Destroyed {

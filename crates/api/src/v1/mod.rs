@@ -4,6 +4,7 @@ mod access;
 mod archives;
 mod audit;
 mod clock;
+mod imports;
 mod keys;
 mod ledger;
 mod lifecycle;
@@ -114,6 +115,11 @@ async fn dispatch(
         ("GET", ["keys", key, "certificate"]) => keys::certificate(&asked, key).await,
         ("POST", ["keys", key, "enable"]) => keys::enable(&asked, key).await,
         ("POST", ["keys", key, "disable"]) => keys::disable(&asked, key).await,
+
+        ("GET", ["keys", key, "material"]) => imports::list(&asked, key).await,
+        ("POST", ["keys", key, "material"]) => imports::import(&asked, key).await,
+        ("POST", ["keys", key, "material", "parameters"]) => imports::parameters(&asked, key).await,
+        ("POST", ["keys", key, "material", "delete"]) => imports::delete(&asked, key).await,
 
         ("GET", ["ledger", "keys", key, "versions"]) => ledger::under_kms_key(&asked, key).await,
         ("GET", ["ledger", "keys", key, "impact"]) => ledger::impact_of_kms_key(&asked, key).await,
@@ -257,7 +263,10 @@ impl From<KeyError> for Problem {
             | KeyError::MalformedPolicy { .. }
             | KeyError::InvalidGrantToken
             | KeyError::InvalidPrincipal { .. }
-            | KeyError::InvalidRequest { .. } => Self::invalid(error),
+            | KeyError::InvalidRequest { .. }
+            | KeyError::IncorrectKeyMaterial { .. }
+            | KeyError::InvalidImportToken
+            | KeyError::ExpiredImportToken => Self::invalid(error),
             KeyError::ManagedByService { .. } | KeyError::AccessDenied { .. } => {
                 Self::forbidden(error)
             }

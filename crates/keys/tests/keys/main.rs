@@ -10,6 +10,7 @@ mod documents;
 mod envelopes;
 mod hsm;
 mod impact;
+mod imports;
 mod kept;
 mod key_states;
 mod kms;

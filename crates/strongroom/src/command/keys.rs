@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{WithRemote, output};
+use super::{WithRemote, imports, output};
 use crate::remote::{Remote, path_segment};
 
 #[derive(Subcommand)]
@@ -19,6 +19,37 @@ pub(crate) enum KeysCommand {
         /// What the key is for.
         #[arg(long, default_value = "")]
         description: String,
+        /// Make it without material, which is made elsewhere and imported: `strongroom keys
+        /// import-parameters` comes next.
+        #[arg(long)]
+        external: bool,
+    },
+    /// Begin to import the material of a key: have the token make a key pair to wrap it for.
+    ///
+    /// Writes a directory with the public key, an import token that is good for 24 hours, and a
+    /// script that wraps the material with openssl, on any machine and with no network.
+    /// `strongroom keys import` then imports it. The private key is in the token, and where the
+    /// token can undo the wrapping the value of the key is in no memory but its own.
+    ImportParameters(imports::ParametersArguments),
+    /// Import material that was wrapped with what `strongroom keys import-parameters` wrote.
+    ///
+    /// The first makes the key usable. Material that has expired or was deleted is imported again
+    /// in the same way; it must be the same. With `--new` it is material to rotate the key to.
+    Import(imports::ImportArguments),
+    /// List the imported material of a key: which is there, when it expires, and whether it was
+    /// unwrapped in the token.
+    Material {
+        /// Key id, ARN or alias.
+        key: String,
+    },
+    /// Take imported material away at once: the key cannot be used until the same material is
+    /// imported again.
+    DeleteMaterial {
+        /// Key id, ARN or alias.
+        key: String,
+        /// Which, by its id in `strongroom keys material`; the one that encrypts unless it is named.
+        #[arg(long)]
+        id: Option<String>,
     },
     /// Let a disabled key be used again.
     Enable {
@@ -30,7 +61,8 @@ pub(crate) enum KeysCommand {
         /// Key id, ARN or alias.
         key: String,
     },
-    /// Make a new version of a key now: what is new goes under it, older versions still decrypt.
+    /// Make a new version of a key now, or take the imported material that waits for it: what is new
+    /// goes under it, older versions still decrypt.
     Rotate {
         /// Key id, ARN or alias.
         key: String,
@@ -162,10 +194,20 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
             let keys = remote.all("/v1/keys", "keys").await?;
             output::rows(json_asked, &json!({ "keys": keys }), &keys, &columns)?;
         }
-        KeysCommand::Create { description } => {
-            let made = remote
-                .post("/v1/keys", json!({ "description": description }))
-                .await?;
+        KeysCommand::ImportParameters(asks) => {
+            imports::parameters(&remote, &asks, json_asked).await?;
+        }
+        KeysCommand::Import(asks) => imports::import(&remote, &asks, json_asked).await?,
+        KeysCommand::Material { key } => imports::list(&remote, &key, json_asked).await?,
+        KeysCommand::DeleteMaterial { key, id } => {
+            change(&key, "material/delete", json!({ "key_material_id": id })).await?;
+        }
+        KeysCommand::Create {
+            description,
+            external,
+        } => {
+            let new = json!({ "description": description, "external": external });
+            let made = remote.post("/v1/keys", new).await?;
             output::rows(json_asked, &made, std::slice::from_ref(&made), &columns)?;
         }
         KeysCommand::Enable { key } => change(&key, "enable", json!({})).await?,

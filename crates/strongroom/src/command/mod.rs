@@ -8,6 +8,7 @@ mod config;
 mod dev;
 mod fsck;
 mod hsm;
+mod imports;
 mod init;
 mod keys;
 mod lifecycle;
@@ -50,7 +51,7 @@ enum Command {
     Init(init::InitArguments),
     /// Users and their access keys.
     User(WithRemote<user::UserCommand>),
-    /// KMS keys: list, create, enable, disable, rotate, delete, and what they protect.
+    /// KMS keys: list, create, import, enable, disable, rotate, delete, and what they protect.
     Keys(WithRemote<keys::KeysCommand>),
     /// Objects: which key protects each version, archive, restore.
     Objects(WithRemote<objects::ObjectsCommand>),
