@@ -164,6 +164,8 @@ def test_the_states_of_a_key_that_waits(kms, key_id):
     refused("KMSInvalidStateException", parameters, kms=kms, key_id=key_id)
     kms.delete_imported_key_material(KeyId=key_id)
     kms.cancel_key_deletion(KeyId=key_id)
+    assert described(kms, key_id)["KeyState"] == "Disabled"
+    kms.enable_key(KeyId=key_id)
     assert described(kms, key_id)["KeyState"] == "PendingImport"
 
 

@@ -21,7 +21,8 @@ impl Kms {
     /// For how many days at most a key waits for its deletion.
     pub const DELETION_DAYS_MAX: u32 = 30;
 
-    /// Lets a disabled key be used again. A key that is enabled stays so.
+    /// Lets a disabled key be used again, or, where material of it is missing, wait for that. A key that
+    /// is enabled stays so.
     ///
     /// # Errors
     /// [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`], and as for
@@ -65,8 +66,7 @@ impl Kms {
         self.change_state(reference, change, caller).await
     }
 
-    /// Takes back that a key is to be deleted. The key is then disabled, or pending import where
-    /// material of it is missing.
+    /// Takes back that a key is to be deleted. The key is then disabled.
     ///
     /// # Errors
     /// [`KeyError::NotPendingDeletion`], [`KeyError::ManagedByService`], and as for
@@ -107,7 +107,7 @@ impl Kms {
                         let state = change.apply(row.state, now, || kms.home.arn(id))?;
                         row.state = match (state, row.origin) {
                             (
-                                KeyState::Disabled,
+                                KeyState::Enabled,
                                 KeyOrigin::External {
                                     is_complete: false, ..
                                 },

@@ -476,7 +476,9 @@ async fn a_deletion_goes_on_whatever_becomes_of_the_material() {
         .await
         .expect("it is scheduled");
     let cancelled = kms.cancel_key_deletion(key, who).await;
-    assert_eq!(cancelled.expect("cancelled").state, KeyState::PendingImport);
+    assert_eq!(cancelled.expect("cancelled").state, KeyState::Disabled);
+    let enabled = kms.enable_key(key, who).await;
+    assert_eq!(enabled.expect("enabled").state, KeyState::PendingImport);
     // Disabled, it is not enabled by an import.
     import(&world, key, 1).await;
     kms.disable_key(key, who).await.expect("disabled");
@@ -484,8 +486,15 @@ async fn a_deletion_goes_on_whatever_becomes_of_the_material() {
         expires: Some(world.clock.now() + 3 * DAY),
         ..material(&parameters(kms, key).await, 1)
     };
-    let imported = kms.import_key_material(key, expires, who).await;
+    let imported = kms.import_key_material(key, expires.clone(), who).await;
     assert_eq!(imported.expect("imported").0.state, KeyState::Disabled);
+    // Nor by taking its material away first.
+    let deleted = kms.delete_imported_key_material(key, None, who).await;
+    assert_eq!(deleted.expect("deleted").0.state, KeyState::Disabled);
+    import(&world, key, 1).await;
+    assert_eq!(state(kms, key).await, KeyState::Disabled);
+    let imported = kms.import_key_material(key, expires, who).await;
+    imported.expect("imported");
     let scheduled = kms.schedule_key_deletion(key, 7, who).await;
     scheduled.expect("it is scheduled");
     let pending = kms.parameters_for_import(key, method(), who).await;

@@ -655,7 +655,8 @@ fn settle_origin(
     };
     row.state = match row.state {
         KeyState::PendingImport if is_complete => KeyState::Enabled,
-        KeyState::Enabled | KeyState::Disabled if !is_complete => KeyState::PendingImport,
+        // What is disabled stays so: whoever may import may not release the brake.
+        KeyState::Enabled if !is_complete => KeyState::PendingImport,
         state => state,
     };
 }
