@@ -30,11 +30,11 @@ pub use memory::MemoryToken;
 pub use pair::{MemberState, MemberStatus, TokenPair, Transcript, make_pair};
 pub use provision::init_token;
 pub use spec::{
-    ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, PairUse, SignatureHash,
+    CarriedKind, ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, PairUse, SignatureHash,
     SignatureScheme,
 };
 pub use token::{
-    ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, TokenKeys,
-    WrappedKey, WrappedPair,
+    ExportedKeys, ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenFunction,
+    TokenIdentity, TokenKeys, WrappedKey, WrappedPair,
 };
 pub use worker::{is_worker, worker_main};

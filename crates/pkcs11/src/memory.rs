@@ -15,9 +15,12 @@ use zeroize::Zeroizing;
 
 use crate::limits;
 use crate::memory_pairs;
-use crate::spec::{ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{
+    CarriedKind, ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme,
+};
 use crate::token::{
-    ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, WrappedKey, WrappedPair,
+    ExportedKeys, ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, WrappedKey,
+    WrappedPair,
 };
 
 /// 32 bytes of key on the heap, wiped when dropped.
@@ -27,6 +30,8 @@ enum MemoryKey {
     Kek(KeyBytes),
     Mac(KeyBytes),
     Signing(KeyBytes),
+    /// The private key in PKCS#8, and the public key.
+    Escrow(Arc<(Zeroizing<Vec<u8>>, Vec<u8>)>),
 }
 
 /// A [`Token`] that keeps its keys in this process and forgets them with it.
@@ -129,6 +134,16 @@ impl MemoryToken {
                 .map_err(|_| TokenError::NotAuthentic)?;
             Ok(value)
         })
+    }
+
+    fn escrow(&self, label: &KeyLabel) -> Result<Arc<(Zeroizing<Vec<u8>>, Vec<u8>)>, TokenError> {
+        limits::check_label(&label.0)?;
+        match self.keys.lock().get(label) {
+            Some(MemoryKey::Escrow(pair)) => Ok(Arc::clone(pair)),
+            _ => Err(TokenError::NoSuchKey {
+                label: label.clone(),
+            }),
+        }
     }
 
     fn unwrapped(&self, key: &WrappedKey) -> Result<LessSafeKey, TokenError> {
@@ -401,6 +416,72 @@ impl Token for MemoryToken {
             key: self.wrapped_private(&pair.kek, &value)?,
             path: ImportPath::Token,
         })
+    }
+
+    async fn create_escrow_key(&self, label: &KeyLabel) -> Result<(), TokenError> {
+        let pair = memory_pairs::generate(PairSpec::Rsa3072)?;
+        self.create(label, MemoryKey::Escrow(Arc::new(pair)))
+    }
+
+    async fn escrow_public_key(&self, label: &KeyLabel) -> Result<Vec<u8>, TokenError> {
+        Ok(self.escrow(label)?.1.clone())
+    }
+
+    async fn export_wrapped(
+        &self,
+        kek: &KeyLabel,
+        keys: &[(CarriedKind, &WrappedKey)],
+        recipient: &[u8],
+    ) -> Result<ExportedKeys, TokenError> {
+        limits::check_label(&kek.0)?;
+        limits::check_recipient(recipient)?;
+        limits::check_carried(keys.iter().map(|(kind, key)| (*kind, &key.bytes[..])))?;
+        let transport = self.fresh_key();
+        let keys = keys
+            .iter()
+            .map(|(kind, key)| {
+                let key = WrappedKey {
+                    kek: kek.clone(),
+                    bytes: key.bytes.clone(),
+                };
+                let value = self.unwrapped_private(&key)?;
+                let mut bytes = vec![0; key.bytes.len()];
+                wrapping(&transport)?
+                    .wrap(&value, &mut bytes)
+                    .map_err(|_| broken())?;
+                Ok((*kind, bytes))
+            })
+            .collect::<Result<_, TokenError>>()?;
+        Ok(ExportedKeys {
+            transport: memory_pairs::encrypt_sha1(recipient, transport.as_slice())?,
+            keys,
+        })
+    }
+
+    async fn take_over(
+        &self,
+        escrow: &KeyLabel,
+        exported: &ExportedKeys,
+        kek: &KeyLabel,
+    ) -> Result<Vec<WrappedKey>, TokenError> {
+        limits::check_label(&kek.0)?;
+        limits::check_transport(&exported.transport)?;
+        limits::check_carried(exported.keys.iter().map(|(kind, key)| (*kind, &key[..])))?;
+        let private = self.escrow(escrow)?;
+        let opened = memory_pairs::decrypt(&private.0, OaepHash::Sha1, &exported.transport)?;
+        exported
+            .keys
+            .iter()
+            .map(|(_, bytes)| {
+                let transport =
+                    AesKek::new(&AES_256, &opened).map_err(|_| TokenError::NotAuthentic)?;
+                let mut value = Zeroizing::new(vec![0; bytes.len() - 8]);
+                transport
+                    .unwrap(bytes, &mut value)
+                    .map_err(|_| TokenError::NotAuthentic)?;
+                self.wrapped_private(kek, &value)
+            })
+            .collect()
     }
 
     async fn random(&self, len_bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {

@@ -183,6 +183,17 @@ impl ImportWrapping {
     }
 }
 
+/// As what a wrapped key is unwrapped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum CarriedKind {
+    /// An AES-256 key.
+    Aes,
+    /// An HMAC key.
+    Mac(MacSpec),
+    /// The private key of a pair.
+    Pair(PairSpec),
+}
+
 /// Where the value of an imported key has been on its way in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ImportPath {

@@ -5,7 +5,9 @@ use std::fmt;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::spec::{ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{
+    CarriedKind, ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme,
+};
 
 /// The label (`CKA_LABEL`) under which a key lives on the token for good.
 #[derive(
@@ -66,6 +68,16 @@ pub struct ImportedKey {
     pub key: WrappedKey,
     /// Where its value has been on its way in.
     pub path: ImportPath,
+}
+
+/// Keys on their way to another token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExportedKeys {
+    /// An AES-256 key that wraps the others, encrypted by RSAES-OAEP with SHA-1 (RFC 8017) for the
+    /// escrow key of the token that is to have them.
+    pub transport: Vec<u8>,
+    /// The keys, each of its kind, wrapped as RFC 3394 says, in the order that they were given in.
+    pub keys: Vec<(CarriedKind, Vec<u8>)>,
 }
 
 /// Bytes sealed with AES-256-GCM (NIST SP 800-38D) inside the token.
@@ -345,6 +357,46 @@ pub trait Token: Send + Sync + fmt::Debug + 'static {
         material: &[u8],
     ) -> Result<ImportedKey, TokenError>;
 
+    /// Makes an escrow key for good: an RSA pair of 3,072 bits whose private key is sensitive, never
+    /// extractable, and unwraps what was exported for it.
+    ///
+    /// # Errors
+    /// [`TokenError::KeyExists`].
+    async fn create_escrow_key(&self, label: &KeyLabel) -> Result<(), TokenError>;
+
+    /// The public key of the escrow key `label`: `SubjectPublicKeyInfo` (RFC 5280) in DER.
+    ///
+    /// # Errors
+    /// [`TokenError::NoSuchKey`].
+    async fn escrow_public_key(&self, label: &KeyLabel) -> Result<Vec<u8>, TokenError>;
+
+    /// Gives out keys that are wrapped by `kek`, up to 48 KiB of them, so that only the token with
+    /// the private key to `recipient` (`SubjectPublicKeyInfo` of an RSA key of 3,072 bits) can use
+    /// them. Their values are in no memory but the token's.
+    ///
+    /// # Errors
+    /// [`TokenError::NotAuthentic`] when a wrapped key is not one of this token;
+    /// [`TokenError::Invalid`]: `recipient` is no such key, or there are none or too many.
+    async fn export_wrapped(
+        &self,
+        kek: &KeyLabel,
+        keys: &[(CarriedKind, &WrappedKey)],
+        recipient: &[u8],
+    ) -> Result<ExportedKeys, TokenError>;
+
+    /// Takes over keys that another token exported for the escrow key `escrow` of this one, and gives
+    /// them out wrapped by `kek`. Nothing stays on the token.
+    ///
+    /// # Errors
+    /// [`TokenError::NotAuthentic`]: they were not exported for this escrow key, or were changed.
+    /// [`TokenError::NoSuchKey`]. [`TokenError::Invalid`]: there are none or too many.
+    async fn take_over(
+        &self,
+        escrow: &KeyLabel,
+        exported: &ExportedKeys,
+        kek: &KeyLabel,
+    ) -> Result<Vec<WrappedKey>, TokenError>;
+
     /// `len_bytes` (1 to 1,024) random bytes from the token's generator.
     ///
     /// # Errors
@@ -389,6 +441,14 @@ pub enum TokenFunction {
     DecryptBy,
     /// [`Token::import_wrapped`].
     ImportWrapped,
+    /// [`Token::create_escrow_key`].
+    CreateEscrowKey,
+    /// [`Token::escrow_public_key`].
+    EscrowPublicKey,
+    /// [`Token::export_wrapped`].
+    ExportWrapped,
+    /// [`Token::take_over`].
+    TakeOver,
     /// [`Token::random`].
     Random,
     /// A step of [`make_pair`](crate::make_pair).
@@ -417,6 +477,10 @@ impl TokenFunction {
             Self::SignBy => "sign_by",
             Self::DecryptBy => "decrypt_by",
             Self::ImportWrapped => "import_wrapped",
+            Self::CreateEscrowKey => "create_escrow_key",
+            Self::EscrowPublicKey => "escrow_public_key",
+            Self::ExportWrapped => "export_wrapped",
+            Self::TakeOver => "take_over",
             Self::Random => "random",
             Self::Pair => "pair",
         }

@@ -14,7 +14,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::config::ModuleConfig;
 use crate::conformance::Report;
 use crate::limits::{MESSAGE_LEN_BYTES_MAX, TAG_LEN_BYTES};
-use crate::spec::{ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{
+    CarriedKind, ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme,
+};
 use crate::token::{KeyLabel, TokenError, TokenIdentity, TokenKeys};
 
 /// The longest frame after its length: two messages of the longest length and some room. A report
@@ -36,6 +38,7 @@ pub(crate) enum KeyKind {
     Kek,
     Mac,
     Signing,
+    Escrow,
 }
 
 /// How this token wants its keys made, as the conformance test found out.
@@ -170,6 +173,22 @@ pub(crate) enum Request<'a> {
         for_pair: &'a [u8],
         by_transport: &'a [u8],
     },
+    EscrowPublicKey {
+        label: &'a str,
+    },
+    Export {
+        kek: &'a str,
+        #[serde(borrow)]
+        keys: Vec<(CarriedKind, &'a [u8])>,
+        modulus: &'a [u8],
+    },
+    TakeOver {
+        escrow: &'a str,
+        transport: &'a [u8],
+        #[serde(borrow)]
+        keys: Vec<(CarriedKind, &'a [u8])>,
+        kek: &'a str,
+    },
     Random {
         len_bytes: usize,
     },
@@ -216,11 +235,14 @@ impl Request<'_> {
         match self {
             Self::Health | Self::Random { .. } | Self::Offer => 0,
             Self::MakeShared { modulus } => modulus.len(),
+            // More than the keys themselves take.
+            Self::Export { .. } | Self::TakeOver { .. } => 2 * MESSAGE_LEN_BYTES_MAX,
             // Of no fixed length, and asked for once in the life of a token.
             Self::TakeShared { .. } | Self::DropShared { .. } => MESSAGE_LEN_BYTES_MAX,
-            Self::Create { label, .. } | Self::HasKey { label } | Self::PublicKey { label } => {
-                label.len()
-            }
+            Self::Create { label, .. }
+            | Self::HasKey { label }
+            | Self::PublicKey { label }
+            | Self::EscrowPublicKey { label } => label.len(),
             Self::GenerateWrapped { kek }
             | Self::GenerateWrappedMacKey { kek, .. }
             | Self::GenerateWrappedPair { kek, .. } => kek.len(),
@@ -282,6 +304,11 @@ pub(crate) enum Answer<'a> {
     Pair {
         private: &'a [u8],
         public: &'a [u8],
+    },
+    /// What was wrapped for the recipient, which may be nothing, and the keys in their order.
+    Keys {
+        transport: Vec<u8>,
+        keys: Vec<Vec<u8>>,
     },
     Imported {
         wrapped: &'a [u8],
@@ -390,6 +417,7 @@ pub(crate) fn encode_answer(number: u64, answer: &Answer<'_>) -> io::Result<Fram
             | Refusal::KeyExists(KeyLabel(text)),
         ) => text.len(),
         Answer::Carried(_) => MESSAGE_LEN_BYTES_MAX,
+        Answer::Keys { .. } => 2 * MESSAGE_LEN_BYTES_MAX,
         Answer::Done | Answer::Truth(_) | Answer::Refused(_) => 0,
     };
     encode(number, answer, variable_len_bytes)

@@ -6,6 +6,7 @@
 
 mod canary;
 mod engine;
+mod escrow;
 mod examination;
 mod fault;
 mod import;
@@ -272,6 +273,10 @@ fn work(engine: &Engine, queue: &Mutex<mpsc::Receiver<Frame>>, answers: &Mutex<U
                     bytes,
                 },
                 Ok(Reply::Carried(carried)) => Answer::Carried(carried.clone()),
+                Ok(Reply::Keys { transport, keys }) => Answer::Keys {
+                    transport: transport.clone(),
+                    keys: keys.clone(),
+                },
                 Ok(Reply::Imported { wrapped, path }) => Answer::Imported {
                     wrapped,
                     path: *path,

@@ -1,14 +1,16 @@
-//! The part of the contract of [`Token`] that is about keys that were made elsewhere.
+//! The part of the contract of [`Token`] that is about keys that come from elsewhere, and that go
+//! to another token.
 
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded as _};
 use aws_lc_rs::rsa::{
     OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey,
 };
 use strongroom_pkcs11::{
-    ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, Token, TokenError, WrappedKey,
+    CarriedKind, ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, Token, TokenError,
+    WrappedKey,
 };
 
-use crate::token_suite::{assert_invalid, assert_not_authentic, label};
+use crate::token_suite::{assert_invalid, assert_no_such_key, assert_not_authentic, label};
 
 const TRANSPORT: [u8; 32] = [0x17; 32];
 
@@ -130,4 +132,81 @@ pub(crate) async fn run(token: &dyn Token) {
             .import_wrapped(private, curve, wrapping, &material)
             .await,
     );
+}
+
+/// Keys that one token exports and the same takes over: what two do with each other, one does too.
+pub(crate) async fn escrow(token: &dyn Token) {
+    let (kek, other_kek, escrow) = (label("kek"), label("other-kek"), label("escrow"));
+    assert_no_such_key(token.escrow_public_key(&escrow).await);
+    token.create_escrow_key(&escrow).await.expect("a new label");
+    let taken = token.create_escrow_key(&escrow).await;
+    assert!(matches!(taken, Err(TokenError::KeyExists { .. })));
+    token.create_kek(&other_kek).await.expect("a new label");
+    let public = token
+        .escrow_public_key(&escrow)
+        .await
+        .expect("its public key");
+
+    let aes = token.generate_wrapped(&kek).await.expect("a key");
+    let mac_spec = MacSpec::Sha512;
+    let mac_key = token.generate_wrapped_mac_key(&kek, mac_spec).await;
+    let mac_key = mac_key.expect("a key");
+    let mut kinds = vec![
+        (CarriedKind::Aes, aes.clone()),
+        (CarriedKind::Mac(mac_spec), mac_key.clone()),
+    ];
+    for spec in [PairSpec::P256, PairSpec::P521, PairSpec::Rsa2048] {
+        let pair = token.generate_wrapped_pair(&kek, spec).await;
+        kinds.push((CarriedKind::Pair(spec), pair.expect("a pair").private));
+    }
+    let keys: Vec<(CarriedKind, &WrappedKey)> =
+        kinds.iter().map(|(kind, key)| (*kind, key)).collect();
+    let exported = token.export_wrapped(&kek, &keys, &public).await;
+    let exported = exported.expect("they are exported");
+    let again = token.export_wrapped(&kek, &keys, &public).await;
+    assert_ne!(
+        again.expect("they are exported").transport,
+        exported.transport
+    );
+    let back = token.take_over(&escrow, &exported, &kek).await;
+    let back = back.expect("they are taken over");
+    let same: Vec<&WrappedKey> = kinds.iter().map(|(_, key)| key).collect();
+    assert_eq!(
+        back.iter().collect::<Vec<_>>(),
+        same,
+        "one key has one form"
+    );
+    let moved = token.take_over(&escrow, &exported, &other_kek).await;
+    let moved = moved.expect("they are taken over");
+    let sealed = token
+        .seal(&aes, b"context", b"secret")
+        .await
+        .expect("sealed");
+    let opened = token.open(&moved[0], b"context", &sealed).await;
+    assert_eq!(*opened.expect("it is the same key"), b"secret");
+    let [one, other] = [&mac_key, &moved[1]].map(|key| token.mac_by(key, mac_spec, b"message"));
+    assert_eq!(one.await.expect("a MAC"), other.await.expect("a MAC"));
+
+    let mut changed = exported.clone();
+    changed.keys[0].1[9] ^= 1;
+    assert_not_authentic(token.take_over(&escrow, &changed, &kek).await);
+    let mut changed = exported.clone();
+    changed.transport[200] ^= 1;
+    assert_not_authentic(token.take_over(&escrow, &changed, &kek).await);
+    changed.transport.pop();
+    assert_not_authentic(token.take_over(&escrow, &changed, &kek).await);
+    let mut none = exported.clone();
+    none.keys.clear();
+    assert_invalid(token.take_over(&escrow, &none, &kek).await);
+    assert_no_such_key(token.take_over(&kek, &exported, &kek).await);
+    assert_no_such_key(token.take_over(&escrow, &exported, &escrow).await);
+    assert_invalid(token.export_wrapped(&kek, &[], &public).await);
+    assert_invalid(token.export_wrapped(&kek, &keys, b"no key").await);
+    let many = vec![(CarriedKind::Aes, &aes); 2_000];
+    assert_invalid(token.export_wrapped(&kek, &many, &public).await);
+    assert_no_such_key(token.export_wrapped(&escrow, &keys, &public).await);
+    let mut not_mine = aes.clone();
+    not_mine.bytes[9] ^= 1;
+    let not_mine = [(CarriedKind::Aes, &not_mine)];
+    assert_not_authentic(token.export_wrapped(&kek, &not_mine, &public).await);
 }

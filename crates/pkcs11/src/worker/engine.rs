@@ -16,6 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use super::canary::Canary;
+use super::escrow;
 use super::fault::Fault;
 use super::import::Import;
 use super::module::OpenToken;
@@ -31,10 +32,23 @@ pub(super) enum Reply {
     Done,
     Truth(bool),
     Bytes(Zeroizing<Vec<u8>>),
-    Sealed { nonce: [u8; 12], bytes: Vec<u8> },
+    Sealed {
+        nonce: [u8; 12],
+        bytes: Vec<u8>,
+    },
     Carried(Carried),
-    Pair { private: Vec<u8>, public: Vec<u8> },
-    Imported { wrapped: Vec<u8>, path: ImportPath },
+    Pair {
+        private: Vec<u8>,
+        public: Vec<u8>,
+    },
+    Imported {
+        wrapped: Vec<u8>,
+        path: ImportPath,
+    },
+    Keys {
+        transport: Vec<u8>,
+        keys: Vec<Vec<u8>>,
+    },
 }
 
 impl Reply {
@@ -339,6 +353,40 @@ impl Engine {
                 }
                 Ok(Reply::Imported { wrapped, path })
             }
+            Request::EscrowPublicKey { label } => {
+                let private = self.key(KeyKind::Escrow, label)?;
+                let anchor = self.anchor.lock();
+                let id = objects::id_of(&anchor, private)?;
+                escrow::public_key(&anchor, &id).map(Reply::bytes)
+            }
+            Request::Export {
+                kek,
+                ref keys,
+                modulus,
+            } => {
+                let kek = self.key(KeyKind::Kek, kek)?;
+                let anchor = self.anchor.lock();
+                self.bury(&anchor)?;
+                let (transport, keys) = escrow::export(&anchor, kek, keys, modulus, &self.profile)?;
+                Ok(Reply::Keys { transport, keys })
+            }
+            Request::TakeOver {
+                escrow,
+                transport,
+                ref keys,
+                kek,
+            } => {
+                let private = self.key(KeyKind::Escrow, escrow)?;
+                let kek = self.key(KeyKind::Kek, kek)?;
+                let anchor = self.anchor.lock();
+                self.bury(&anchor)?;
+                let profile = &self.profile;
+                let keys = escrow::take_over(&anchor, private, transport, keys, kek, profile)?;
+                Ok(Reply::Keys {
+                    transport: Vec::new(),
+                    keys,
+                })
+            }
             Request::Random { len_bytes } => {
                 let mut bytes = Zeroizing::new(vec![0; len_bytes]);
                 objects::random(session, &mut bytes)?;
@@ -536,6 +584,13 @@ impl Engine {
                 let (public, _) = objects::generate_signing_key(&anchor, life, &self.profile)?;
                 return objects::public_key_bytes(&anchor, public).map(Reply::bytes);
             }
+            KeyKind::Escrow => {
+                for half in escrow::public_halves(&anchor, id)? {
+                    objects::destroy(&anchor, half)?;
+                }
+                escrow::generate_pair(&anchor, label, id, &self.profile)?;
+                return Ok(Reply::Done);
+            }
         };
         Ok(Reply::Done)
     }
@@ -557,6 +612,9 @@ impl Engine {
                 Ok(Reply::Done)
             }
             KeyKind::Mac => objects::mac(anchor, key, b"a trial").map(|_| Reply::Done),
+            KeyKind::Escrow => {
+                escrow::public_key(anchor, &objects::id_of(anchor, key)?).map(|_| Reply::Done)
+            }
             KeyKind::Signing => {
                 objects::sign(anchor, key, b"a trial")?;
                 public_key(anchor, key)

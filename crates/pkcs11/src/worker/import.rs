@@ -152,7 +152,7 @@ impl Import<'_> {
     }
 }
 
-fn oaep(hash: OaepHash) -> Mechanism<'static> {
+pub(super) fn oaep(hash: OaepHash) -> Mechanism<'static> {
     let (hash, mask) = match hash {
         OaepHash::Sha1 => (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1),
         OaepHash::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
