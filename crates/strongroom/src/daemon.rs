@@ -33,6 +33,7 @@ use zeroize::Zeroizing;
 use crate::config::Config;
 use crate::data_dir;
 use crate::due;
+use crate::escrow;
 use crate::failure::{Advise as _, advised};
 use crate::listen::{Listener, Peer};
 use crate::rewrap;
@@ -404,6 +405,11 @@ impl Daemon {
             servers.push(tokio::spawn(rewrap::run(store.clone(), stopped.clone())));
             objects = Some(ObjectHalf { store, lifecycle });
         }
+        let escrow_key = config
+            .escrow_public_key_file
+            .as_deref()
+            .map(escrow::read_public_key)
+            .transpose()?;
         let api = Arc::new(strongroom_api::service(ApiConfig {
             kms: keys.service.kms.clone(),
             users: keys.users().clone(),
@@ -414,6 +420,7 @@ impl Daemon {
             entropy: keys.entropy.clone(),
             region: config.region.clone(),
             admin_token,
+            escrow_key,
             tokens: keys.pair.clone().map(|pair| {
                 let statuses = move || serde_json::json!(pair.statuses());
                 Arc::new(statuses) as _

@@ -47,6 +47,14 @@ struct Limits {
     not_after: Option<String>,
 }
 
+/// Which page of which backup.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Backup {
+    backup: String,
+    after: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Compromise {
@@ -182,6 +190,28 @@ pub(super) async fn rewraps(asked: &Asked<'_>, key: &str) -> Result<Value, Probl
     let jobs = asked.state.config.kms.rewraps(&reference(key)?).await?;
     let jobs: Vec<Value> = jobs.iter().map(rewrap_shown).collect();
     Ok(json!({ "rewraps": jobs }))
+}
+
+/// A page of a backup of all keys, wrapped for the escrow key of the configuration.
+pub(super) async fn backup(asked: &Asked<'_>) -> Result<Value, Problem> {
+    let asks: Backup = asked.read()?;
+    let config = &asked.state.config;
+    let recipient = config.escrow_key.as_deref().ok_or_else(|| {
+        Problem::conflict(
+            "the configuration names no `escrow.public_key_file`: `strongroom hsm escrow-key` makes \
+             one on the token that is to be able to take the keys over",
+        )
+    })?;
+    let page = config
+        .kms
+        .backup_page(
+            recipient,
+            &asks.backup,
+            asks.after.as_deref(),
+            &asked.caller,
+        )
+        .await?;
+    serde_json::to_value(page).map_err(Problem::internal)
 }
 
 /// The limits of a key, and how much it has protected.

@@ -103,6 +103,7 @@ async fn dispatch(
         ("POST", ["keys"]) => keys::create(&asked).await,
         ("GET", ["keys", key]) => keys::describe(&asked, key).await,
         ("POST", ["keys", "run"]) => keys::run(&asked).await,
+        ("POST", ["keys", "backup"]) => keys::backup(&asked).await,
         ("GET", ["keys", key, "versions"]) => keys::versions(&asked, key).await,
         ("POST", ["keys", key, "rotate"]) => keys::rotate(&asked, key).await,
         ("POST", ["keys", key, "schedule-deletion"]) => keys::schedule_deletion(&asked, key).await,

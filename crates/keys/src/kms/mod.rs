@@ -5,6 +5,7 @@
 
 mod access;
 mod aliases;
+mod backup;
 mod certificate;
 mod change;
 mod ciphertext;
@@ -42,6 +43,10 @@ use crate::error::KeyError;
 use crate::journal::Journal;
 
 pub use access::Principal;
+pub use backup::{
+    Backup, BackupError, BackupPage, Drill, DrilledKey, RestoreReport, drill_backup,
+    escrow_key_fingerprint, restore_backup,
+};
 pub use certificate::{
     Certificate, CertificateError, CertificateState, VerifiedCertificate, verify_certificate,
 };

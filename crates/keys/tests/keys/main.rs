@@ -4,6 +4,7 @@ mod access;
 mod acts;
 mod aliases;
 mod audit_trail;
+mod backup;
 mod bucket_keys;
 mod destruction;
 mod documents;

@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::output;
+use crate::escrow::to_pem;
 use crate::failure::{Advise as _, advised};
 use crate::remote::{Remote, path_segment};
 
@@ -101,7 +102,10 @@ pub(super) async fn parameters(
     let made = remote.post(&path, body).await?;
     drop(making);
     let text = |name: &str| made[name].as_str().unwrap_or_default().to_owned();
-    write(&asked.output.join(PUBLIC_KEY), &pem(&text("public_key")))?;
+    let public_key = STANDARD
+        .decode(text("public_key"))
+        .context("the daemon's answer has no public key")?;
+    write(&asked.output.join(PUBLIC_KEY), &to_pem(&public_key))?;
     write(&asked.output.join(IMPORT_TOKEN), &text("import_token"))?;
     write(&asked.output.join(RECIPE), &recipe(&text("key"), hash))?;
     let place = asked.output.display();
@@ -192,20 +196,6 @@ fn write(path: &Path, content: &str) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A public key as `openssl` reads it (RFC 7468).
-fn pem(der_base64: &str) -> String {
-    let mut text = String::from("-----BEGIN PUBLIC KEY-----\n");
-    let mut rest = der_base64;
-    while !rest.is_empty() {
-        let (line, more) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = more;
-    }
-    text.push_str("-----END PUBLIC KEY-----\n");
-    text
-}
-
 /// What wraps the material, wherever it is. It needs nothing but `openssl`, and no network.
 fn recipe(key: &str, hash: &str) -> String {
     format!(
@@ -223,16 +213,4 @@ openssl pkeyutl -encrypt -pubin -inkey \"$here/{PUBLIC_KEY}\" -in \"$1\" -out \"
     -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:{hash} -pkeyopt rsa_mgf1_md:{hash}
 "
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_public_key_has_lines_of_64_characters() {
-        let text = pem(&"A".repeat(130));
-        let lengths: Vec<usize> = text.lines().map(str::len).collect();
-        assert_eq!(lengths, [26, 64, 64, 2, 24]);
-    }
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{WithRemote, imports, output};
+use super::{WithRemote, escrow, imports, output};
 use crate::remote::{Remote, path_segment};
 
 #[derive(Subcommand)]
@@ -122,6 +122,27 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         until: Option<String>,
     },
+    /// Back up all keys for another token of the owner: every version of every key, wrapped for the
+    /// escrow key of the configuration, and signed by the key of the audit log.
+    ///
+    /// The token wraps the keys itself, so no value is in any memory but its own. The file is of no
+    /// use without the escrow token; what was made after it is not in it.
+    Backup {
+        /// The file to write; it must not be there yet.
+        #[arg(long)]
+        output: PathBuf,
+    },
+    /// Prove that a backup can be used: have the escrow token take over every key in it, check each,
+    /// and keep nothing. Needs no daemon.
+    Drill(escrow::DrillArguments),
+    /// When a token is lost for good: have the escrow token take the keys of a backup over, in the
+    /// data directory of the configuration, whose daemon is stopped.
+    ///
+    /// The token gets root keys of its own. Versions that are newer than the backup are lost, and are
+    /// listed. The key that signs the audit log was on the lost token too: the log goes on under
+    /// another, with the last checkpoint signed by both, and the auditor needs the new verifier key.
+    /// A restore that was cut short is begun again with the same command.
+    Restore(escrow::RestoreArguments),
     /// List the versions of a key and what each may be used for.
     History {
         /// Key id, ARN or alias.
@@ -170,6 +191,11 @@ pub(crate) enum KeysCommand {
 }
 
 pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> anyhow::Result<()> {
+    match &asked.what {
+        KeysCommand::Drill(asks) => return escrow::drill(asks, json_asked).await,
+        KeysCommand::Restore(asks) => return escrow::restore(asks, json_asked).await,
+        _ => {}
+    }
     let remote = asked.remote.connect()?;
     let columns = [
         ("KEY ID", "id"),
@@ -193,6 +219,11 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
         KeysCommand::List => {
             let keys = remote.all("/v1/keys", "keys").await?;
             output::rows(json_asked, &json!({ "keys": keys }), &keys, &columns)?;
+        }
+        // They need no daemon.
+        KeysCommand::Drill(_) | KeysCommand::Restore(_) => {}
+        KeysCommand::Backup { output: file } => {
+            escrow::backup(&remote, &file, json_asked).await?;
         }
         KeysCommand::ImportParameters(asks) => {
             imports::parameters(&remote, &asks, json_asked).await?;
