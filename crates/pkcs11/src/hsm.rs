@@ -169,7 +169,10 @@ impl HsmToken {
         match function {
             TokenFunction::Pair
             | TokenFunction::GenerateWrappedPair
-            | TokenFunction::CreateEscrowKey => self.start_time_max,
+            | TokenFunction::CreateEscrowKey
+            // A hundred keys and more at once.
+            | TokenFunction::ExportWrapped
+            | TokenFunction::TakeOver => self.start_time_max,
             _ => self.call_time_max,
         }
     }

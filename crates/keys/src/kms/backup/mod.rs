@@ -122,7 +122,7 @@ impl Kms {
                 }
             };
             if let Material::Wrapped { .. } = version.material {
-                let one = self.chosen(place, &row, &version).await?;
+                let one = self.chosen(place, &row).await?;
                 if !chosen.is_empty() && sum + one.wrapped.bytes.len() > WRAPPED_LEN_BYTES_MAX {
                     more = true;
                     break;
@@ -159,12 +159,7 @@ impl Kms {
     }
 
     /// A version, after the token has vouched for it, and what it can be checked against.
-    async fn chosen(
-        &self,
-        place: Place,
-        row: &KeyRow,
-        version: &KeyVersionRow,
-    ) -> Result<Chosen, KeyError> {
+    async fn chosen(&self, place: Place, row: &KeyRow) -> Result<Chosen, KeyError> {
         let (kind, wrapped, check, public) = match row.spec {
             KeySpec::Symmetric => {
                 let wrapped = self.wrapped_version(place.key, place.version).await?;
@@ -181,7 +176,6 @@ impl Kms {
                 (CarriedKind::Pair(spec), wrapped, Vec::new(), public)
             }
         };
-        debug_assert!(matches!(version.material, Material::Wrapped { .. }));
         let state = match row.state {
             KeyState::Enabled => "enabled",
             KeyState::Disabled => "disabled",
