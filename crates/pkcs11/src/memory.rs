@@ -26,12 +26,14 @@ use crate::token::{
 /// 32 bytes of key on the heap, wiped when dropped.
 type KeyBytes = Box<Zeroizing<[u8; 32]>>;
 
+/// The private key of a pair in PKCS#8, and the public key.
+type EscrowPair = (Zeroizing<Vec<u8>>, Vec<u8>);
+
 enum MemoryKey {
     Kek(KeyBytes),
     Mac(KeyBytes),
     Signing(KeyBytes),
-    /// The private key in PKCS#8, and the public key.
-    Escrow(Arc<(Zeroizing<Vec<u8>>, Vec<u8>)>),
+    Escrow(Arc<EscrowPair>),
 }
 
 /// A [`Token`] that keeps its keys in this process and forgets them with it.
@@ -136,7 +138,7 @@ impl MemoryToken {
         })
     }
 
-    fn escrow(&self, label: &KeyLabel) -> Result<Arc<(Zeroizing<Vec<u8>>, Vec<u8>)>, TokenError> {
+    fn escrow(&self, label: &KeyLabel) -> Result<Arc<EscrowPair>, TokenError> {
         limits::check_label(&label.0)?;
         match self.keys.lock().get(label) {
             Some(MemoryKey::Escrow(pair)) => Ok(Arc::clone(pair)),

@@ -48,7 +48,8 @@ async fn it_goes_on_where_it_was_and_both_keys_say_so() {
     assert_eq!(later.size(), 301);
     assert!(Checkpoint::verify(later.text(), &key).is_err());
     let proof = log.consistency_proof(300, 301).expect("a proof");
-    verify_consistency(300, last.root(), 301, later.root(), &proof).expect("it extends the former");
+    verify_consistency(&proof, (300, last.root()), (301, later.root()))
+        .expect("it extends the former");
     drop(log);
     let later = hand_over(dir.path(), &key, &*new).await.expect("it was");
     assert_eq!(later.checkpoint, None, "it has gone on");

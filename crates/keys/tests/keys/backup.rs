@@ -10,7 +10,7 @@ use strongroom_keys::{
     ensure_escrow_key, ensure_token_keys, restore_backup,
 };
 use strongroom_meta::{CommitFault, MetaStore, Table};
-use strongroom_pkcs11::{MemoryToken, Token, TokenError};
+use strongroom_pkcs11::{MemoryToken, TokenError};
 use strongroom_testkit::FaultyToken;
 
 use crate::imports::{external_key, import};

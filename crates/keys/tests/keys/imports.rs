@@ -17,6 +17,9 @@ use strongroom_testkit::{SoftHsm, wrap_for_import};
 
 use crate::world::{Ground, World, allow, by_kms_key, caller, object, policy};
 
+/// What is made to fail.
+type Cut = fn(&World);
+
 const DAY: Duration = Duration::from_secs(86_400);
 const WRAPPING: ImportWrapping = ImportWrapping::Rsaes(OaepHash::Sha1);
 
@@ -329,7 +332,7 @@ async fn material_is_taken_away_when_its_time_is_over() {
     assert_eq!(state(kms, key).await, KeyState::Enabled);
     let before = world.entry_count();
     let report = kms.run_due(&caller()).await.expect("a run");
-    assert_eq!(report.expired, [created.arn.clone()]);
+    assert_eq!(report.expired, std::slice::from_ref(&created.arn));
     let [entry] = world.entries_since(before).try_into().expect("one");
     assert_eq!(entry["use"], "expire-key-material");
     let named = &entry["detail"]["key_material"][0];
@@ -513,26 +516,29 @@ async fn a_deletion_goes_on_whatever_becomes_of_the_material() {
     assert!(world.rows_of(Table::new("kms_due")).await.len() <= 2);
 }
 
+fn unplugged() -> TokenError {
+    TokenError::Unavailable {
+        reason: "unplugged".into(),
+    }
+}
+
 #[tokio::test]
 async fn an_import_that_is_cut_short_is_done_or_not_and_can_be_repeated() {
-    let gone = || TokenError::Unavailable {
-        reason: "unplugged".into(),
-    };
-    let faults: [(&str, &dyn Fn(&World)); 6] = [
-        ("token", &|world| {
-            world.token.fail_next(TokenFunction::ImportWrapped, gone());
+    let faults: [(&str, Cut); 6] = [
+        ("token", |world| {
+            world
+                .token
+                .fail_next(TokenFunction::ImportWrapped, unplugged());
         }),
-        ("id", &|world| {
-            world.token.fail_next(TokenFunction::MacBy, gone())
+        ("id", |world| {
+            world.token.fail_next(TokenFunction::MacBy, unplugged())
         }),
-        ("log", &|world| world.log.fail_after(0, LogFault::Full)),
-        ("full", &|world| {
-            world.meta.fail_commit(0, CommitFault::Full)
-        }),
-        ("not applied", &|world| {
+        ("log", |world| world.log.fail_after(0, LogFault::Full)),
+        ("full", |world| world.meta.fail_commit(0, CommitFault::Full)),
+        ("not applied", |world| {
             world.meta.fail_commit(0, CommitFault::UnknownNotApplied);
         }),
-        ("applied", &|world| {
+        ("applied", |world| {
             world.meta.fail_commit(0, CommitFault::UnknownApplied);
         }),
     ];

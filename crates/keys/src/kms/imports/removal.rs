@@ -129,8 +129,8 @@ impl Kms {
     ) -> Result<KeyRow, KeyError> {
         let now = self.clock.now();
         let (mut row, mut batch) = (read.row.clone(), Batch::new());
-        let (mut left, mut named): (Vec<(KeyVersion, bool, Option<Timestamp>)>, Vec<_>) =
-            (Vec::new(), Vec::new());
+        let mut left: Vec<(KeyVersion, bool, Option<Timestamp>)> = Vec::new();
+        let mut named = Vec::new();
         for kept in &kept {
             let is_taken = versions.contains(&kept.version);
             let place = rows::version_key(id, kept.version);
