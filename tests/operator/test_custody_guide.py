@@ -79,6 +79,9 @@ def script(text):
             command = "stopped"
         lines.append(command)
     lines.append("stopped")
+    # A block with a file in it is one command: nothing of it is put in the place of anything.
+    for line in "\n".join(lines[1:]).splitlines():
+        assert "pidof" not in line and not line.startswith((SERVE, REHEARSE)), f"not in a block with a file: {line}"
     return "\n".join(lines) + "\n"
 
 

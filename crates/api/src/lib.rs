@@ -77,6 +77,9 @@ pub struct ApiConfig {
     pub region: String,
     /// The administrator's bearer token.
     pub admin_token: Zeroizing<String>,
+    /// The public key (`SubjectPublicKeyInfo` in DER) that backups of keys are wrapped for, where
+    /// there is one.
+    pub escrow_key: Option<Vec<u8>>,
     /// How each token is, as JSON for `/readyz`, where more than one serves.
     pub tokens: Option<Arc<dyn Fn() -> serde_json::Value + Send + Sync>>,
 }

@@ -9,6 +9,7 @@
 //! check all of that with nothing but the files and the public key.
 
 mod disk;
+mod handover;
 mod journal;
 mod log;
 mod memory;
@@ -23,6 +24,7 @@ mod tree;
 pub mod verify;
 
 pub use disk::DiskError;
+pub use handover::{HandOverError, HandedOver, hand_over};
 pub use journal::JournalError;
 pub use log::{Durability, Log, LogConfig, OpenError, PublishError};
 pub use memory::{FaultyLog, LogFault, MemoryLog};

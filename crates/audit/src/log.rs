@@ -587,7 +587,7 @@ fn make_root(disk: &dyn Disk, dir: &Path) -> Result<(), DiskError> {
     }
 }
 
-fn lock_dir(dir: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock_dir(dir: &Path) -> Result<File, OpenError> {
     let lock = File::open(dir).map_err(|error| DiskError::new("opening", dir, error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -603,7 +603,10 @@ fn read_dir_exists(path: &Path) -> Result<bool, DiskError> {
         .map_err(|error| DiskError::new("looking for", path, error))
 }
 
-fn read_checkpoint(dir: &Path, verifier: &VerifierKey) -> Result<Option<Checkpoint>, OpenError> {
+pub(crate) fn read_checkpoint(
+    dir: &Path,
+    verifier: &VerifierKey,
+) -> Result<Option<Checkpoint>, OpenError> {
     let Some(bytes) = read_if_there(&dir.join(CHECKPOINT))? else {
         return Ok(None);
     };

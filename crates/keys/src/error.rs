@@ -86,6 +86,31 @@ pub enum KeyError {
         /// Which limit.
         limit: UseLimit,
     },
+    /// The key waits for material that is to be imported: it has had none yet, or some has expired or
+    /// was deleted.
+    #[error("{key} is pending import")]
+    PendingImport {
+        /// The key.
+        key: KeyArn,
+    },
+    /// No imported material waits for the key to be rotated to it.
+    #[error("{key} has no new key material: import it before the key is rotated to it")]
+    NoPendingMaterial {
+        /// The key.
+        key: KeyArn,
+    },
+    /// What is to be imported is not the material that it is to be.
+    #[error("the key material is not the right one: {rule}")]
+    IncorrectKeyMaterial {
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+    /// What is to be an import token is none, or one of another key.
+    #[error("the import token is none of this key")]
+    InvalidImportToken,
+    /// The import token was given out too long ago.
+    #[error("the import token has expired: get new parameters for the import")]
+    ExpiredImportToken,
     /// The key waits for its deletion.
     #[error("{key} is pending deletion")]
     PendingDeletion {
@@ -268,6 +293,11 @@ impl KeyError {
             Self::AliasReserved { .. } => "alias-reserved",
             Self::Disabled { .. } => "disabled",
             Self::UseLimited { .. } => "use-limited",
+            Self::PendingImport { .. } => "pending-import",
+            Self::NoPendingMaterial { .. } => "no-pending-material",
+            Self::IncorrectKeyMaterial { .. } => "incorrect-key-material",
+            Self::InvalidImportToken => "invalid-import-token",
+            Self::ExpiredImportToken => "expired-import-token",
             Self::PendingDeletion { .. } => "pending-deletion",
             Self::NotPendingDeletion { .. } => "not-pending-deletion",
             Self::ManagedByService { .. } => "managed-by-service",

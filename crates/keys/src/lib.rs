@@ -45,25 +45,28 @@ pub use customer::CustomerKey;
 pub use envelope::{EncryptionMode, KeyEnvelope, Protection};
 pub use error::KeyError;
 pub use kms::{
-    Alias, Certificate, CertificateError, CertificateState, CiphertextBlob, DataKeyPairSpec,
-    Decrypted, DueReport, Encrypted, GeneratedDataKey, GeneratedDataKeyPair, Grant,
-    GrantConstraint, GrantFilter, GrantOperation, GrantReference, KeyDescription, KeyManager,
-    KeyOperation, KeySpec, KeyState, KeyUsage, KeyUseCount, KeyUseLimits, Kms, LastUse, NewGrant,
-    NewKey, NewPolicy, Page, Principal, PublicKey, Reencrypted, RewrapJob, RewrapLevel,
-    RewrapProgress, RewrapState, RotationKind, RotationSchedule, RotationStatus, SignedMessage,
-    SigningAlgorithm, Tags, UseLimit, VerifiedCertificate, VersionDescription, VersionState,
-    verify_certificate,
+    Alias, Backup, BackupError, BackupPage, Certificate, CertificateError, CertificateState,
+    CiphertextBlob, DataKeyPairSpec, Decrypted, Drill, DrilledKey, DueReport, Encrypted,
+    GeneratedDataKey, GeneratedDataKeyPair, Grant, GrantConstraint, GrantFilter, GrantOperation,
+    GrantReference, ImportKind, ImportParameters, ImportedMaterial, KeyDescription, KeyManager,
+    KeyOperation, KeyOrigin, KeySpec, KeyState, KeyUsage, KeyUseCount, KeyUseLimits, Kms, LastUse,
+    MaterialState, NewGrant, NewKey, NewMaterial, NewPolicy, Page, Principal, PublicKey,
+    Reencrypted, RestoreReport, RewrapJob, RewrapLevel, RewrapProgress, RewrapState, RotationKind,
+    RotationSchedule, RotationStatus, SignedMessage, SigningAlgorithm, Tags, UseLimit,
+    VerifiedCertificate, VersionDescription, VersionState, WrappingMethod, drill_backup,
+    escrow_key_fingerprint, restore_backup, verify_certificate,
 };
 pub use ledger::{
     BucketKeyDescription, ChainLink, ClassCode, ImpactGroup, ImpactPage, LedgerEntry, LedgerKey,
     Tally, Weight,
 };
 pub use names::{
-    BindingId, BucketKeyId, CustomerFingerprint, GrantId, ObjectName, ProtectedVersion,
+    BindingId, BucketKeyId, CustomerFingerprint, GrantId, KeyMaterialId, ObjectName,
+    ProtectedVersion,
 };
 pub use objects::ObjectKeys;
 pub use rewrap::{RewrapEntry, RewrapScope};
 pub use service::{KeyLimits, KeyService, KeysConfig};
 pub use store_keys::{SealedSigner, StoreKeys};
-pub use token_keys::{TokenSigner, ensure_token_keys, token_keys};
+pub use token_keys::{TokenSigner, ensure_escrow_key, ensure_token_keys, token_keys};
 pub use users::{AccessKeyId, Credential, NewUser, Role, User, Users};

@@ -57,6 +57,13 @@ macro_rules! byte_id {
 }
 
 byte_id! {
+    /// Which imported material a version of a KMS key has: an HMAC of the key's id by the material.
+    ///
+    /// Source: AWS KMS API Reference, `KeyMaterialId`.
+    KeyMaterialId, 32
+}
+
+byte_id! {
     /// A grant of a KMS key: random.
     GrantId, 32
 }

@@ -16,6 +16,32 @@ pub(crate) const MAC_KEY: &str = "strongroom-mac-1";
 /// Signs the checkpoints of the audit log.
 pub(crate) const AUDIT_KEY: &str = "strongroom-audit-1";
 
+/// The pair that keys are wrapped for which a token is to be able to take over.
+const ESCROW_KEY: &str = "strongroom-escrow-1";
+/// Wraps keys that are taken over for a drill.
+const ESCROW_KEK: &str = "strongroom-escrow-kek-1";
+
+/// The escrow key, and the key-encryption key beside it.
+pub(crate) fn escrow_keys() -> (KeyLabel, KeyLabel) {
+    (KeyLabel(ESCROW_KEY.into()), KeyLabel(ESCROW_KEK.into()))
+}
+
+/// Makes the escrow key of a token, unless it is there, and gives its public key:
+/// `SubjectPublicKeyInfo` (RFC 5280) in DER.
+///
+/// # Errors
+/// [`KeyError::TokenUnavailable`].
+pub async fn ensure_escrow_key(token: &dyn Token) -> Result<Vec<u8>, KeyError> {
+    let (escrow, kek) = escrow_keys();
+    if !token.has_key(&kek).await? {
+        unless_there(token.create_kek(&kek).await)?;
+    }
+    if !token.has_key(&escrow).await? {
+        unless_there(token.create_escrow_key(&escrow).await)?;
+    }
+    Ok(token.escrow_public_key(&escrow).await?)
+}
+
 /// The keys of the service that are on its token for good.
 #[must_use]
 pub fn token_keys() -> TokenKeys {

@@ -65,6 +65,17 @@ pub(crate) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     )
 }
 
+/// The modulus of the `SubjectPublicKeyInfo` of an RSA key of 3,072 bits with the exponent 65,537.
+pub(crate) fn rsa_3072_modulus(info: &[u8]) -> Option<&[u8]> {
+    const LEN_BYTES: usize = 384;
+    const EXPONENT: [u8; 3] = [1, 0, 1];
+    // The only encoding of such a key: what comes before the modulus does not depend on it.
+    let start = info.len().checked_sub(LEN_BYTES + EXPONENT.len() + 2)?;
+    let modulus = info.get(start..start + LEN_BYTES)?;
+    let is_long = modulus.first().is_some_and(|first| first & 0x80 != 0);
+    (is_long && rsa_public_key(modulus, &EXPONENT) == info).then_some(modulus)
+}
+
 /// The `SubjectPublicKeyInfo` (RFC 5480) of a point that is not compressed.
 pub(crate) fn ec_public_key(curve: &[u8], point: &[u8]) -> Vec<u8> {
     let algorithm = element(SEQUENCE, &[&EC_PUBLIC_KEY, curve].concat());
@@ -105,6 +116,22 @@ mod tests {
         assert_eq!(octet_string(&[4, 2, 1]), None);
         assert_eq!(octet_string(&[4]), None);
         assert_eq!(octet_string(&[]), None);
+    }
+
+    #[test]
+    fn the_modulus_of_a_key_of_3072_bits_is_found_and_no_other() {
+        let modulus = [0xC5; 384];
+        let info = rsa_public_key(&modulus, &[1, 0, 1]);
+        assert_eq!(rsa_3072_modulus(&info), Some(&modulus[..]));
+        for other in [
+            rsa_public_key(&modulus, &[3]),
+            rsa_public_key(&modulus[1..], &[1, 0, 1]),
+            rsa_public_key(&[0xC5; 512], &[1, 0, 1]),
+            info[1..].to_vec(),
+            Vec::new(),
+        ] {
+            assert_eq!(rsa_3072_modulus(&other), None);
+        }
     }
 
     #[test]

@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 use crate::config::{HsmConfig, ModuleConfig};
 use crate::conformance::Report;
 use crate::limits;
-use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{CarriedKind, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme};
 use crate::supervisor::{self, Stage, Supervised, Worker};
 use crate::token::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, TokenKeys, WrappedKey,
-    WrappedPair,
+    ExportedKeys, ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenFunction,
+    TokenIdentity, TokenKeys, WrappedKey, WrappedPair,
 };
 use crate::wire::{self, Answer, Carried, KeyKind, Request, SetupAnswer};
 
@@ -167,7 +167,12 @@ impl HsmToken {
     /// How long one call may take. To make an RSA key, as a ceremony does too, takes a token seconds.
     fn time_max(&self, function: TokenFunction) -> Duration {
         match function {
-            TokenFunction::Pair | TokenFunction::GenerateWrappedPair => self.start_time_max,
+            TokenFunction::Pair
+            | TokenFunction::GenerateWrappedPair
+            | TokenFunction::CreateEscrowKey
+            // A hundred keys and more at once.
+            | TokenFunction::ExportWrapped
+            | TokenFunction::TakeOver => self.start_time_max,
             _ => self.call_time_max,
         }
     }
@@ -570,6 +575,124 @@ impl Token for HsmToken {
             ciphertext,
         };
         self.ask(TokenFunction::DecryptBy, request, secret).await
+    }
+
+    async fn import_wrapped(
+        &self,
+        pair: &WrappedKey,
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        material: &[u8],
+    ) -> Result<ImportedKey, TokenError> {
+        let (for_pair, by_transport) = limits::check_material(spec, wrapping, material)?;
+        limits::check_wrapped_private(pair)?;
+        let request = Request::Import {
+            kek: &pair.kek.0,
+            wrapped: &pair.bytes,
+            spec,
+            wrapping,
+            for_pair,
+            by_transport,
+        };
+        self.ask(
+            TokenFunction::ImportWrapped,
+            request,
+            |answer| match answer {
+                Answer::Imported { wrapped, path } => Some(ImportedKey {
+                    key: WrappedKey {
+                        kek: pair.kek.clone(),
+                        bytes: wrapped.to_vec(),
+                    },
+                    path,
+                }),
+                _ => None,
+            },
+        )
+        .await
+    }
+
+    async fn create_escrow_key(&self, label: &KeyLabel) -> Result<(), TokenError> {
+        self.create(TokenFunction::CreateEscrowKey, KeyKind::Escrow, label)
+            .await
+            .map(drop)
+    }
+
+    async fn escrow_public_key(&self, label: &KeyLabel) -> Result<Vec<u8>, TokenError> {
+        limits::check_label(&label.0)?;
+        let request = Request::EscrowPublicKey { label: &label.0 };
+        self.ask(TokenFunction::EscrowPublicKey, request, bytes)
+            .await
+    }
+
+    async fn export_wrapped(
+        &self,
+        kek: &KeyLabel,
+        keys: &[(CarriedKind, &WrappedKey)],
+        recipient: &[u8],
+    ) -> Result<ExportedKeys, TokenError> {
+        limits::check_label(&kek.0)?;
+        let modulus = limits::check_recipient(recipient)?;
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(kind, key)| (*kind, key.bytes.as_slice()))
+            .collect();
+        limits::check_carried(keys.iter().copied())?;
+        let kinds: Vec<_> = keys.iter().map(|(kind, _)| *kind).collect();
+        let request = Request::Export {
+            kek: &kek.0,
+            keys,
+            modulus,
+        };
+        self.ask(
+            TokenFunction::ExportWrapped,
+            request,
+            |answer| match answer {
+                Answer::Keys { transport, keys } if keys.len() == kinds.len() => {
+                    Some(ExportedKeys {
+                        transport,
+                        keys: kinds.iter().copied().zip(keys).collect(),
+                    })
+                }
+                _ => None,
+            },
+        )
+        .await
+    }
+
+    async fn take_over(
+        &self,
+        escrow: &KeyLabel,
+        exported: &ExportedKeys,
+        kek: &KeyLabel,
+    ) -> Result<Vec<WrappedKey>, TokenError> {
+        limits::check_label(&escrow.0)?;
+        limits::check_label(&kek.0)?;
+        limits::check_transport(&exported.transport)?;
+        let keys: Vec<_> = exported
+            .keys
+            .iter()
+            .map(|(kind, key)| (*kind, key.as_slice()))
+            .collect();
+        limits::check_carried(keys.iter().copied())?;
+        let count = keys.len();
+        let request = Request::TakeOver {
+            escrow: &escrow.0,
+            transport: &exported.transport,
+            keys,
+            kek: &kek.0,
+        };
+        self.ask(TokenFunction::TakeOver, request, |answer| match answer {
+            Answer::Keys { keys, .. } if keys.len() == count => Some(
+                keys.into_iter()
+                    .map(|bytes| WrappedKey {
+                        kek: kek.clone(),
+                        bytes,
+                    })
+                    .collect(),
+            ),
+            _ => None,
+        })
+        .await
     }
 
     async fn random(&self, len_bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {

@@ -29,9 +29,12 @@ pub use hsm::HsmToken;
 pub use memory::MemoryToken;
 pub use pair::{MemberState, MemberStatus, TokenPair, Transcript, make_pair};
 pub use provision::init_token;
-pub use spec::{MacSpec, OaepHash, PairSpec, PairUse, SignatureHash, SignatureScheme};
+pub use spec::{
+    CarriedKind, ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, PairUse, SignatureHash,
+    SignatureScheme,
+};
 pub use token::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenFunction, TokenIdentity, TokenKeys, WrappedKey,
-    WrappedPair,
+    ExportedKeys, ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenFunction,
+    TokenIdentity, TokenKeys, WrappedKey, WrappedPair,
 };
 pub use worker::{is_worker, worker_main};

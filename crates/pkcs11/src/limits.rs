@@ -1,6 +1,7 @@
 //! The lengths every engine of [`Token`](crate::Token) holds to, checked before a token is asked.
 
-use crate::spec::{MacSpec, PairSpec, SignatureScheme};
+use crate::der;
+use crate::spec::{CarriedKind, ImportWrapping, MacSpec, PairSpec, SignatureScheme};
 use crate::token::{SealedBytes, TokenError, WrappedKey};
 
 /// The longest plaintext, context or message, in bytes.
@@ -98,6 +99,75 @@ pub(crate) fn check_rsa(spec: PairSpec, ciphertext: &[u8]) -> Result<(), TokenEr
         Some(len_bits) if ciphertext.len() * 8 != len_bits => Err(TokenError::NotAuthentic),
         Some(_) => Ok(()),
     }
+}
+
+/// What is encrypted for the pair, and what follows it.
+pub(crate) fn check_material(
+    spec: PairSpec,
+    wrapping: ImportWrapping,
+    material: &[u8],
+) -> Result<(&[u8], &[u8]), TokenError> {
+    let len_bytes = spec.modulus_len_bits().unwrap_or_default() / 8;
+    let parts = material.split_at_checked(len_bytes);
+    let (for_pair, rest) = parts.ok_or(TokenError::NotAuthentic)?;
+    check_rsa(spec, for_pair)?;
+    let is_sound = match wrapping {
+        ImportWrapping::Rsaes(_) => rest.is_empty(),
+        // RFC 5649: a block more than the padded key.
+        ImportWrapping::RsaAes(_) => {
+            (16..=WRAPPED_PRIVATE_LEN_BYTES_MAX).contains(&rest.len())
+                && rest.len().is_multiple_of(8)
+        }
+    };
+    if !is_sound {
+        return Err(TokenError::NotAuthentic);
+    }
+    Ok((for_pair, rest))
+}
+
+/// The most bytes of wrapped keys that are exported or taken over at once.
+pub(crate) const CARRIED_LEN_BYTES_MAX: usize = 48 * 1024;
+
+/// Whether keys can be carried: some, and not too many, each of a length of its kind.
+pub(crate) fn check_carried<'a>(
+    keys: impl Iterator<Item = (CarriedKind, &'a [u8])>,
+) -> Result<(), TokenError> {
+    let mut sum = 0;
+    for (kind, wrapped) in keys {
+        let len_bytes = wrapped.len();
+        sum += len_bytes;
+        let is_sound = match kind {
+            CarriedKind::Aes => len_bytes == WRAPPED_LEN_BYTES,
+            CarriedKind::Mac(spec) => len_bytes == spec.key_len_bytes() + 8,
+            CarriedKind::Pair(_) => {
+                (24..=WRAPPED_PRIVATE_LEN_BYTES_MAX).contains(&len_bytes)
+                    && len_bytes.is_multiple_of(8)
+            }
+        };
+        if !is_sound {
+            return Err(TokenError::NotAuthentic);
+        }
+    }
+    if !(1..=CARRIED_LEN_BYTES_MAX).contains(&sum) {
+        return Err(invalid(format!(
+            "1 to {CARRIED_LEN_BYTES_MAX} bytes of keys are carried at once, not {sum}"
+        )));
+    }
+    Ok(())
+}
+
+/// The modulus of the public key of an escrow key.
+pub(crate) fn check_recipient(recipient: &[u8]) -> Result<&[u8], TokenError> {
+    der::rsa_3072_modulus(recipient)
+        .ok_or_else(|| invalid("the recipient is no RSA public key of 3,072 bits"))
+}
+
+/// A transport key of another length was not wrapped for an escrow key.
+pub(crate) fn check_transport(transport: &[u8]) -> Result<(), TokenError> {
+    if transport.len() != 384 {
+        return Err(TokenError::NotAuthentic);
+    }
+    Ok(())
 }
 
 /// Sealed bytes of such a length cannot be what a token sealed.

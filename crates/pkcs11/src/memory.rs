@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
-use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrap};
+use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrap, KeyWrapPadded as _};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use parking_lot::Mutex;
 use strongroom_environment::{Entropy, SystemEntropy};
@@ -15,18 +15,25 @@ use zeroize::Zeroizing;
 
 use crate::limits;
 use crate::memory_pairs;
-use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{
+    CarriedKind, ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme,
+};
 use crate::token::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, WrappedKey, WrappedPair,
+    ExportedKeys, ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, WrappedKey,
+    WrappedPair,
 };
 
 /// 32 bytes of key on the heap, wiped when dropped.
 type KeyBytes = Box<Zeroizing<[u8; 32]>>;
 
+/// The private key of a pair in PKCS#8, and the public key.
+type EscrowPair = (Zeroizing<Vec<u8>>, Vec<u8>);
+
 enum MemoryKey {
     Kek(KeyBytes),
     Mac(KeyBytes),
     Signing(KeyBytes),
+    Escrow(Arc<EscrowPair>),
 }
 
 /// A [`Token`] that keeps its keys in this process and forgets them with it.
@@ -129,6 +136,16 @@ impl MemoryToken {
                 .map_err(|_| TokenError::NotAuthentic)?;
             Ok(value)
         })
+    }
+
+    fn escrow(&self, label: &KeyLabel) -> Result<Arc<EscrowPair>, TokenError> {
+        limits::check_label(&label.0)?;
+        match self.keys.lock().get(label) {
+            Some(MemoryKey::Escrow(pair)) => Ok(Arc::clone(pair)),
+            _ => Err(TokenError::NoSuchKey {
+                label: label.clone(),
+            }),
+        }
     }
 
     fn unwrapped(&self, key: &WrappedKey) -> Result<LessSafeKey, TokenError> {
@@ -367,6 +384,106 @@ impl Token for MemoryToken {
         limits::check_rsa(spec, ciphertext)?;
         limits::check_wrapped_private(key)?;
         memory_pairs::decrypt(&self.unwrapped_private(key)?, hash, ciphertext)
+    }
+
+    async fn import_wrapped(
+        &self,
+        pair: &WrappedKey,
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        material: &[u8],
+    ) -> Result<ImportedKey, TokenError> {
+        let (for_pair, by_transport) = limits::check_material(spec, wrapping, material)?;
+        limits::check_wrapped_private(pair)?;
+        let private = self.unwrapped_private(pair)?;
+        let opened = memory_pairs::decrypt(&private, wrapping.hash(), for_pair)?;
+        let value = match wrapping {
+            ImportWrapping::Rsaes(_) => opened,
+            ImportWrapping::RsaAes(_) => {
+                let transport =
+                    AesKek::new(&AES_256, &opened).map_err(|_| TokenError::NotAuthentic)?;
+                let mut value = Zeroizing::new(vec![0; by_transport.len()]);
+                let len_bytes = transport
+                    .unwrap_with_padding(by_transport, &mut value)
+                    .map_err(|_| TokenError::NotAuthentic)?
+                    .len();
+                value.truncate(len_bytes);
+                value
+            }
+        };
+        if value.len() != 32 {
+            return Err(TokenError::WrongLength);
+        }
+        Ok(ImportedKey {
+            key: self.wrapped_private(&pair.kek, &value)?,
+            path: ImportPath::Token,
+        })
+    }
+
+    async fn create_escrow_key(&self, label: &KeyLabel) -> Result<(), TokenError> {
+        let pair = memory_pairs::generate(PairSpec::Rsa3072)?;
+        self.create(label, MemoryKey::Escrow(Arc::new(pair)))
+    }
+
+    async fn escrow_public_key(&self, label: &KeyLabel) -> Result<Vec<u8>, TokenError> {
+        Ok(self.escrow(label)?.1.clone())
+    }
+
+    async fn export_wrapped(
+        &self,
+        kek: &KeyLabel,
+        keys: &[(CarriedKind, &WrappedKey)],
+        recipient: &[u8],
+    ) -> Result<ExportedKeys, TokenError> {
+        limits::check_label(&kek.0)?;
+        limits::check_recipient(recipient)?;
+        limits::check_carried(keys.iter().map(|(kind, key)| (*kind, &key.bytes[..])))?;
+        let transport = self.fresh_key();
+        let keys = keys
+            .iter()
+            .map(|(kind, key)| {
+                let key = WrappedKey {
+                    kek: kek.clone(),
+                    bytes: key.bytes.clone(),
+                };
+                let value = self.unwrapped_private(&key)?;
+                let mut bytes = vec![0; key.bytes.len()];
+                wrapping(&transport)?
+                    .wrap(&value, &mut bytes)
+                    .map_err(|_| broken())?;
+                Ok((*kind, bytes))
+            })
+            .collect::<Result<_, TokenError>>()?;
+        Ok(ExportedKeys {
+            transport: memory_pairs::encrypt_sha1(recipient, transport.as_slice())?,
+            keys,
+        })
+    }
+
+    async fn take_over(
+        &self,
+        escrow: &KeyLabel,
+        exported: &ExportedKeys,
+        kek: &KeyLabel,
+    ) -> Result<Vec<WrappedKey>, TokenError> {
+        limits::check_label(&kek.0)?;
+        limits::check_transport(&exported.transport)?;
+        limits::check_carried(exported.keys.iter().map(|(kind, key)| (*kind, &key[..])))?;
+        let private = self.escrow(escrow)?;
+        let opened = memory_pairs::decrypt(&private.0, OaepHash::Sha1, &exported.transport)?;
+        exported
+            .keys
+            .iter()
+            .map(|(_, bytes)| {
+                let transport =
+                    AesKek::new(&AES_256, &opened).map_err(|_| TokenError::NotAuthentic)?;
+                let mut value = Zeroizing::new(vec![0; bytes.len() - 8]);
+                transport
+                    .unwrap(bytes, &mut value)
+                    .map_err(|_| TokenError::NotAuthentic)?;
+                self.wrapped_private(kek, &value)
+            })
+            .collect()
     }
 
     async fn random(&self, len_bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {

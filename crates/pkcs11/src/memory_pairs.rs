@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{
     KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey,
-    PrivateDecryptingKey,
+    OaepPublicEncryptingKey, PrivateDecryptingKey, PublicEncryptingKey,
 };
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256K1_SHA256_ASN1_SIGNING,
@@ -101,6 +101,16 @@ pub(crate) fn sign(
     pair.sign_digest(encoding, &digest, &mut signature)
         .map_err(|_| broken())?;
     Ok(signature)
+}
+
+pub(crate) fn encrypt_sha1(public: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, TokenError> {
+    let public = PublicEncryptingKey::from_der(public).map_err(|_| broken())?;
+    let public = OaepPublicEncryptingKey::new(public).map_err(|_| broken())?;
+    let mut ciphertext = vec![0; public.ciphertext_size()];
+    public
+        .encrypt(&OAEP_SHA1_MGF1SHA1, plaintext, &mut ciphertext, None)
+        .map_err(|_| broken())?;
+    Ok(ciphertext)
 }
 
 pub(crate) fn decrypt(

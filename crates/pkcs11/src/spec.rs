@@ -154,6 +154,56 @@ impl SignatureScheme {
     }
 }
 
+/// How a key that was made elsewhere comes wrapped for an RSA pair of the token.
+///
+/// Source: AWS KMS API Reference, GetParametersForImport; PKCS#11 v3.0, `CKM_RSA_AES_KEY_WRAP`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum ImportWrapping {
+    /// RSAES-OAEP of the key.
+    Rsaes(OaepHash),
+    /// RSAES-OAEP of an AES-256 key, and after it the key wrapped by that with padding (RFC 5649).
+    RsaAes(OaepHash),
+}
+
+impl ImportWrapping {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Rsaes(OaepHash::Sha1),
+        Self::Rsaes(OaepHash::Sha256),
+        Self::RsaAes(OaepHash::Sha1),
+        Self::RsaAes(OaepHash::Sha256),
+    ];
+
+    /// The hash of the encoding.
+    #[must_use]
+    pub const fn hash(self) -> OaepHash {
+        match self {
+            Self::Rsaes(hash) | Self::RsaAes(hash) => hash,
+        }
+    }
+}
+
+/// As what a wrapped key is unwrapped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum CarriedKind {
+    /// An AES-256 key.
+    Aes,
+    /// An HMAC key.
+    Mac(MacSpec),
+    /// The private key of a pair.
+    Pair(PairSpec),
+}
+
+/// Where the value of an imported key has been on its way in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum ImportPath {
+    /// Nowhere but in the token, which unwrapped it.
+    Token,
+    /// For a moment in the memory of the process that drives the module: the token did the RSA
+    /// operation, and does not know the rest of the wrapping.
+    Process,
+}
+
 /// RSAES-OAEP (RFC 8017, section 7.1), with MGF1 by the same hash and no label.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum OaepHash {

@@ -5,7 +5,9 @@ use std::fmt;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{
+    CarriedKind, ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme,
+};
 
 /// The label (`CKA_LABEL`) under which a key lives on the token for good.
 #[derive(
@@ -41,7 +43,7 @@ impl TokenKeys {
 /// A key wrapped by a key-encryption key of the token (RFC 3394): an AES-256 key, which has 40
 /// bytes then, an HMAC key, or the private key of a pair (PKCS#8), padded with zeros.
 ///
-/// Its value has never been outside the token.
+/// Its value has never been outside the token, unless it was made elsewhere and imported.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct WrappedKey {
     /// The key-encryption key that wraps it.
@@ -57,6 +59,25 @@ pub struct WrappedPair {
     pub private: WrappedKey,
     /// The public key: `SubjectPublicKeyInfo` (RFC 5280) in DER.
     pub public: Vec<u8>,
+}
+
+/// An AES-256 key that was made elsewhere, as the token has taken it in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImportedKey {
+    /// The key, wrapped as any other.
+    pub key: WrappedKey,
+    /// Where its value has been on its way in.
+    pub path: ImportPath,
+}
+
+/// Keys on their way to another token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExportedKeys {
+    /// An AES-256 key that wraps the others, encrypted by RSAES-OAEP with SHA-1 (RFC 8017) for the
+    /// escrow key of the token that is to have them.
+    pub transport: Vec<u8>,
+    /// The keys, each of its kind, wrapped as RFC 3394 says, in the order that they were given in.
+    pub keys: Vec<(CarriedKind, Vec<u8>)>,
 }
 
 /// Bytes sealed with AES-256-GCM (NIST SP 800-38D) inside the token.
@@ -91,6 +112,9 @@ pub enum TokenError {
     /// The token is well. Asking again gives the same answer.
     #[error("the sealed bytes or the wrapped key do not belong to this key and context")]
     NotAuthentic,
+    /// A key that is to be taken in is not of the length of its kind.
+    #[error("the imported key is not one of 32 bytes")]
+    WrongLength,
     /// There is no such key on the token.
     #[error("there is no key labelled {label} on the token")]
     NoSuchKey {
@@ -317,6 +341,62 @@ pub trait Token: Send + Sync + fmt::Debug + 'static {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError>;
 
+    /// Takes in an AES-256 key that was made elsewhere and is wrapped for `pair`, an RSA pair of
+    /// this token, and gives it out wrapped by the key-encryption key of the pair. The same key has
+    /// the same wrapped form each time.
+    ///
+    /// # Errors
+    /// [`TokenError::NotAuthentic`]: it was not wrapped for this pair so, or the wrapped private key
+    /// is not one of this token. [`TokenError::WrongLength`]: it is no key of 32 bytes.
+    /// [`TokenError::Invalid`]: it is no RSA pair.
+    async fn import_wrapped(
+        &self,
+        pair: &WrappedKey,
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        material: &[u8],
+    ) -> Result<ImportedKey, TokenError>;
+
+    /// Makes an escrow key for good: an RSA pair of 3,072 bits whose private key is sensitive, never
+    /// extractable, and unwraps what was exported for it.
+    ///
+    /// # Errors
+    /// [`TokenError::KeyExists`].
+    async fn create_escrow_key(&self, label: &KeyLabel) -> Result<(), TokenError>;
+
+    /// The public key of the escrow key `label`: `SubjectPublicKeyInfo` (RFC 5280) in DER.
+    ///
+    /// # Errors
+    /// [`TokenError::NoSuchKey`].
+    async fn escrow_public_key(&self, label: &KeyLabel) -> Result<Vec<u8>, TokenError>;
+
+    /// Gives out keys that are wrapped by `kek`, up to 48 KiB of them, so that only the token with
+    /// the private key to `recipient` (`SubjectPublicKeyInfo` of an RSA key of 3,072 bits) can use
+    /// them. Their values are in no memory but the token's.
+    ///
+    /// # Errors
+    /// [`TokenError::NotAuthentic`] when a wrapped key is not one of this token;
+    /// [`TokenError::Invalid`]: `recipient` is no such key, or there are none or too many.
+    async fn export_wrapped(
+        &self,
+        kek: &KeyLabel,
+        keys: &[(CarriedKind, &WrappedKey)],
+        recipient: &[u8],
+    ) -> Result<ExportedKeys, TokenError>;
+
+    /// Takes over keys that another token exported for the escrow key `escrow` of this one, and gives
+    /// them out wrapped by `kek`. Nothing stays on the token.
+    ///
+    /// # Errors
+    /// [`TokenError::NotAuthentic`]: they were not exported for this escrow key, or were changed.
+    /// [`TokenError::NoSuchKey`]. [`TokenError::Invalid`]: there are none or too many.
+    async fn take_over(
+        &self,
+        escrow: &KeyLabel,
+        exported: &ExportedKeys,
+        kek: &KeyLabel,
+    ) -> Result<Vec<WrappedKey>, TokenError>;
+
     /// `len_bytes` (1 to 1,024) random bytes from the token's generator.
     ///
     /// # Errors
@@ -359,6 +439,16 @@ pub enum TokenFunction {
     SignBy,
     /// [`Token::decrypt_by`].
     DecryptBy,
+    /// [`Token::import_wrapped`].
+    ImportWrapped,
+    /// [`Token::create_escrow_key`].
+    CreateEscrowKey,
+    /// [`Token::escrow_public_key`].
+    EscrowPublicKey,
+    /// [`Token::export_wrapped`].
+    ExportWrapped,
+    /// [`Token::take_over`].
+    TakeOver,
     /// [`Token::random`].
     Random,
     /// A step of [`make_pair`](crate::make_pair).
@@ -386,6 +476,11 @@ impl TokenFunction {
             Self::GenerateWrappedPair => "generate_wrapped_pair",
             Self::SignBy => "sign_by",
             Self::DecryptBy => "decrypt_by",
+            Self::ImportWrapped => "import_wrapped",
+            Self::CreateEscrowKey => "create_escrow_key",
+            Self::EscrowPublicKey => "escrow_public_key",
+            Self::ExportWrapped => "export_wrapped",
+            Self::TakeOver => "take_over",
             Self::Random => "random",
             Self::Pair => "pair",
         }

@@ -14,7 +14,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::config::ModuleConfig;
 use crate::conformance::Report;
 use crate::limits::{MESSAGE_LEN_BYTES_MAX, TAG_LEN_BYTES};
-use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{
+    CarriedKind, ImportPath, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme,
+};
 use crate::token::{KeyLabel, TokenError, TokenIdentity, TokenKeys};
 
 /// The longest frame after its length: two messages of the longest length and some room. A report
@@ -36,6 +38,7 @@ pub(crate) enum KeyKind {
     Kek,
     Mac,
     Signing,
+    Escrow,
 }
 
 /// How this token wants its keys made, as the conformance test found out.
@@ -162,6 +165,30 @@ pub(crate) enum Request<'a> {
         hash: OaepHash,
         ciphertext: &'a [u8],
     },
+    Import {
+        kek: &'a str,
+        wrapped: &'a [u8],
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        for_pair: &'a [u8],
+        by_transport: &'a [u8],
+    },
+    EscrowPublicKey {
+        label: &'a str,
+    },
+    Export {
+        kek: &'a str,
+        #[serde(borrow)]
+        keys: Vec<(CarriedKind, &'a [u8])>,
+        modulus: &'a [u8],
+    },
+    TakeOver {
+        escrow: &'a str,
+        transport: &'a [u8],
+        #[serde(borrow)]
+        keys: Vec<(CarriedKind, &'a [u8])>,
+        kek: &'a str,
+    },
     Random {
         len_bytes: usize,
     },
@@ -208,11 +235,14 @@ impl Request<'_> {
         match self {
             Self::Health | Self::Random { .. } | Self::Offer => 0,
             Self::MakeShared { modulus } => modulus.len(),
+            // More than the keys themselves take.
+            Self::Export { .. } | Self::TakeOver { .. } => 2 * MESSAGE_LEN_BYTES_MAX,
             // Of no fixed length, and asked for once in the life of a token.
             Self::TakeShared { .. } | Self::DropShared { .. } => MESSAGE_LEN_BYTES_MAX,
-            Self::Create { label, .. } | Self::HasKey { label } | Self::PublicKey { label } => {
-                label.len()
-            }
+            Self::Create { label, .. }
+            | Self::HasKey { label }
+            | Self::PublicKey { label }
+            | Self::EscrowPublicKey { label } => label.len(),
             Self::GenerateWrapped { kek }
             | Self::GenerateWrappedMacKey { kek, .. }
             | Self::GenerateWrappedPair { kek, .. } => kek.len(),
@@ -234,6 +264,13 @@ impl Request<'_> {
                 ciphertext: input,
                 ..
             } => kek.len() + wrapped.len() + input.len(),
+            Self::Import {
+                kek,
+                wrapped,
+                for_pair,
+                by_transport,
+                ..
+            } => kek.len() + wrapped.len() + for_pair.len() + by_transport.len(),
             Self::Seal {
                 kek,
                 wrapped,
@@ -268,6 +305,15 @@ pub(crate) enum Answer<'a> {
         private: &'a [u8],
         public: &'a [u8],
     },
+    /// What was wrapped for the recipient, which may be nothing, and the keys in their order.
+    Keys {
+        transport: Vec<u8>,
+        keys: Vec<Vec<u8>>,
+    },
+    Imported {
+        wrapped: &'a [u8],
+        path: ImportPath,
+    },
     Refused(Refusal),
     /// The token or the module is not well; this process is to be replaced.
     Broken {
@@ -279,6 +325,7 @@ pub(crate) enum Answer<'a> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Refusal {
     NotAuthentic,
+    WrongLength,
     NoSuchKey(KeyLabel),
     NoSuchToken(String),
     TokenExists(String),
@@ -297,6 +344,7 @@ impl Refusal {
     pub(crate) fn into_error(self, module: &ModuleConfig) -> TokenError {
         match self {
             Self::NotAuthentic => TokenError::NotAuthentic,
+            Self::WrongLength => TokenError::WrongLength,
             Self::NoSuchKey(label) => TokenError::NoSuchKey { label },
             Self::NoSuchToken(label) => TokenError::NoSuchToken { label },
             Self::TokenExists(label) => TokenError::TokenExists { label },
@@ -356,6 +404,7 @@ pub(crate) fn encode_answer(number: u64, answer: &Answer<'_>) -> io::Result<Fram
     let variable_len_bytes = match answer {
         Answer::Bytes(bytes) | Answer::Sealed { bytes, .. } => bytes.len(),
         Answer::Pair { private, public } => private.len() + public.len(),
+        Answer::Imported { wrapped, .. } => wrapped.len(),
         Answer::Broken { reason } => reason.len(),
         Answer::Refused(
             Refusal::Module(text)
@@ -368,6 +417,7 @@ pub(crate) fn encode_answer(number: u64, answer: &Answer<'_>) -> io::Result<Fram
             | Refusal::KeyExists(KeyLabel(text)),
         ) => text.len(),
         Answer::Carried(_) => MESSAGE_LEN_BYTES_MAX,
+        Answer::Keys { .. } => 2 * MESSAGE_LEN_BYTES_MAX,
         Answer::Done | Answer::Truth(_) | Answer::Refused(_) => 0,
     };
     encode(number, answer, variable_len_bytes)

@@ -6,8 +6,10 @@
 
 mod canary;
 mod engine;
+mod escrow;
 mod examination;
 mod fault;
+mod import;
 mod module;
 mod oaep;
 mod objects;
@@ -271,6 +273,14 @@ fn work(engine: &Engine, queue: &Mutex<mpsc::Receiver<Frame>>, answers: &Mutex<U
                     bytes,
                 },
                 Ok(Reply::Carried(carried)) => Answer::Carried(carried.clone()),
+                Ok(Reply::Keys { transport, keys }) => Answer::Keys {
+                    transport: transport.clone(),
+                    keys: keys.clone(),
+                },
+                Ok(Reply::Imported { wrapped, path }) => Answer::Imported {
+                    wrapped,
+                    path: *path,
+                },
                 Ok(Reply::Pair { private, public }) => Answer::Pair { private, public },
                 Err(Fault::Refused(refusal)) => Answer::Refused(refusal.clone()),
                 Err(other) => Answer::Broken {

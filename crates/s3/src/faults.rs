@@ -308,6 +308,9 @@ impl Subject {
             KeyError::PendingDeletion { key } => {
                 Refusal::with_message(Code::KmsInvalidState, format!("{key} is pending deletion."))
             }
+            KeyError::PendingImport { key } => {
+                Refusal::with_message(Code::KmsInvalidState, format!("{key} is pending import."))
+            }
             KeyError::UseLimited { .. } => {
                 Refusal::with_message(Code::KmsInvalidState, error.to_string())
             }

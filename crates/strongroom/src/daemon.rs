@@ -36,6 +36,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, CustodySettings};
 use crate::data_dir;
 use crate::due;
+use crate::escrow;
 use crate::failure::{Advise as _, advised};
 use crate::listen::{Listener, Peer};
 use crate::rewrap;
@@ -529,6 +530,11 @@ impl Daemon {
             )));
             objects = Some(ObjectHalf { store, lifecycle });
         }
+        let escrow_key = config
+            .escrow_public_key_file
+            .as_deref()
+            .map(escrow::read_public_key)
+            .transpose()?;
         let api = Arc::new(strongroom_api::service(ApiConfig {
             custody: keys.custody.clone(),
             users: keys.users().clone(),
@@ -539,6 +545,7 @@ impl Daemon {
             entropy: keys.entropy.clone(),
             region: config.region.clone(),
             admin_token,
+            escrow_key,
             tokens: keys.pair.clone().map(|pair| {
                 let statuses = move || serde_json::json!(pair.statuses());
                 Arc::new(statuses) as _

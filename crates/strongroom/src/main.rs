@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod data_dir;
 mod due;
+mod escrow;
 mod failure;
 mod listen;
 mod logging;

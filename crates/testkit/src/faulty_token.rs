@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use strongroom_pkcs11::{
-    KeyLabel, MacSpec, OaepHash, PairSpec, SealedBytes, SignatureScheme, Token, TokenError,
-    TokenFunction, TokenIdentity, WrappedKey, WrappedPair,
+    CarriedKind, ExportedKeys, ImportWrapping, ImportedKey, KeyLabel, MacSpec, OaepHash, PairSpec,
+    SealedBytes, SignatureScheme, Token, TokenError, TokenFunction, TokenIdentity, WrappedKey,
+    WrappedPair,
 };
 use zeroize::Zeroizing;
 
@@ -209,6 +210,52 @@ impl Token for FaultyToken {
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         self.pass(TokenFunction::DecryptBy)?
             .decrypt_by(key, spec, hash, ciphertext)
+            .await
+    }
+
+    async fn import_wrapped(
+        &self,
+        pair: &WrappedKey,
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        material: &[u8],
+    ) -> Result<ImportedKey, TokenError> {
+        self.pass(TokenFunction::ImportWrapped)?
+            .import_wrapped(pair, spec, wrapping, material)
+            .await
+    }
+
+    async fn create_escrow_key(&self, label: &KeyLabel) -> Result<(), TokenError> {
+        self.pass(TokenFunction::CreateEscrowKey)?
+            .create_escrow_key(label)
+            .await
+    }
+
+    async fn escrow_public_key(&self, label: &KeyLabel) -> Result<Vec<u8>, TokenError> {
+        self.pass(TokenFunction::EscrowPublicKey)?
+            .escrow_public_key(label)
+            .await
+    }
+
+    async fn export_wrapped(
+        &self,
+        kek: &KeyLabel,
+        keys: &[(CarriedKind, &WrappedKey)],
+        recipient: &[u8],
+    ) -> Result<ExportedKeys, TokenError> {
+        self.pass(TokenFunction::ExportWrapped)?
+            .export_wrapped(kek, keys, recipient)
+            .await
+    }
+
+    async fn take_over(
+        &self,
+        escrow: &KeyLabel,
+        exported: &ExportedKeys,
+        kek: &KeyLabel,
+    ) -> Result<Vec<WrappedKey>, TokenError> {
+        self.pass(TokenFunction::TakeOver)?
+            .take_over(escrow, exported, kek)
             .await
     }
 

@@ -7,12 +7,14 @@ mod faulty_hsm;
 mod faulty_token;
 mod softhsm;
 pub mod token_suite;
+mod token_suite_imports;
 mod token_suite_pairs;
 
 pub use faulty_hsm::FaultyHsm;
 pub use faulty_token::FaultyToken;
 pub use softhsm::{SoftHsm, worker_command};
 pub use strongroom_faulty_module::{Act, Faults, Rule};
+pub use token_suite_imports::wrap_for_import;
 
 /// Makes this test binary able to be the child process that holds a PKCS#11 module.
 ///

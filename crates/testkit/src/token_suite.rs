@@ -16,6 +16,7 @@ pub(crate) fn label(name: &str) -> KeyLabel {
 pub async fn run(token: Arc<dyn Token>) {
     run_but_pairs(Arc::clone(&token)).await;
     crate::token_suite_pairs::run(&*token).await;
+    crate::token_suite_imports::run(&*token).await;
 }
 
 /// Runs what does not need private keys and HMAC keys to be wrapped, of whatever length they are:

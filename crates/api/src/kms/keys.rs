@@ -27,9 +27,11 @@ pub(super) async fn create(
             format!("{what} is not offered"),
         ))
     };
-    if let Some(origin) = asked.origin.as_ref().filter(|origin| *origin != "AWS_KMS") {
-        return unsupported(&format!("Origin {origin}"));
-    }
+    let is_external = match asked.origin.as_deref() {
+        None | Some("AWS_KMS") => false,
+        Some("EXTERNAL") => true,
+        Some(origin) => return unsupported(&format!("Origin {origin}")),
+    };
     let spec = match (&asked.key_spec, &asked.customer_master_key_spec) {
         (Some(spec), Some(same)) if spec != same => {
             return Err(Refusal::validation(
@@ -58,6 +60,9 @@ pub(super) async fn create(
         }
         None => return unsupported(&format!("KeySpec {spec}")),
     };
+    if is_external && spec != KeySpec::Symmetric {
+        return unsupported(&format!("Origin EXTERNAL with KeySpec {}", spec.as_str()));
+    }
     if asked.multi_region == Some(true) {
         return unsupported("MultiRegion");
     }
@@ -70,6 +75,7 @@ pub(super) async fn create(
         description: asked.description.unwrap_or_default(),
         tags: request::tags(asked.tags.unwrap_or_default())?,
         spec,
+        is_external,
         policy,
     };
     let key = kms.create_key(new, caller).await?;
@@ -199,6 +205,7 @@ pub(super) fn metadata(kms: &Kms, key: &KeyDescription) -> Value {
     let state = match key.state {
         KeyState::Enabled => "Enabled",
         KeyState::Disabled => "Disabled",
+        KeyState::PendingImport => "PendingImport",
         // One that is destroyed is not described.
         KeyState::PendingDeletion { .. } | KeyState::Destroyed { .. } => "PendingDeletion",
     };
@@ -218,7 +225,7 @@ pub(super) fn metadata(kms: &Kms, key: &KeyDescription) -> Value {
         "KeyState": state,
         "KeyUsage": key.spec.usage(),
         "MultiRegion": false,
-        "Origin": "AWS_KMS",
+        "Origin": key.origin.as_str(),
     });
     if let KeyState::PendingDeletion { date: at } = key.state {
         metadata["DeletionDate"] = date(at);

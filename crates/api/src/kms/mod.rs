@@ -3,6 +3,7 @@
 //! Source: AWS KMS API reference, version 2014-11-01.
 
 mod grants;
+mod imports;
 mod keys;
 mod operations;
 mod pairs;

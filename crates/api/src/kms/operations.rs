@@ -6,21 +6,22 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use strongroom_keys::{AliasName, Caller, Encrypted, Kms};
+use strongroom_keys::{AliasName, Caller, Encrypted, KeyOrigin, Kms};
 
 use super::refusal::Refusal;
 use super::request::{self, GrantTokens, NotOffered, read};
-use super::{grants, keys, pairs, policies, rotation};
+use super::{grants, imports, keys, pairs, policies, rotation};
 
 pub(super) const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
 
-const OPERATIONS: [&str; 42] = [
+const OPERATIONS: [&str; 45] = [
     "CancelKeyDeletion",
     "CreateAlias",
     "CreateGrant",
     "CreateKey",
     "Decrypt",
     "DeleteAlias",
+    "DeleteImportedKeyMaterial",
     "DescribeKey",
     "DisableKey",
     "DisableKeyRotation",
@@ -36,7 +37,9 @@ const OPERATIONS: [&str; 42] = [
     "GetKeyLastUsage",
     "GetKeyPolicy",
     "GetKeyRotationStatus",
+    "GetParametersForImport",
     "GetPublicKey",
+    "ImportKeyMaterial",
     "ListAliases",
     "ListGrants",
     "ListKeyPolicies",
@@ -84,8 +87,12 @@ pub(crate) async fn perform(
             let key = request::key(&asked.key_id)?;
             kms.authorize_look(Some(&key), "DescribeKey", caller)
                 .await?;
-            let key = kms.describe_key(&key).await?;
-            Ok(json!({ "KeyMetadata": keys::metadata(kms, &key) }))
+            let described = kms.describe_key(&key).await?;
+            let mut metadata = keys::metadata(kms, &described);
+            if let KeyOrigin::External { .. } = described.origin {
+                imports::put_current(kms, &described.id.into(), &mut metadata).await?;
+            }
+            Ok(json!({ "KeyMetadata": metadata }))
         }
         "ListKeys" => keys::list(kms, read(body)?, caller).await,
         "ListAliases" => keys::list_aliases(kms, read(body)?, caller).await,
@@ -120,6 +127,9 @@ pub(crate) async fn perform(
         "GetKeyLastUsage" => keys::last_usage(kms, read(body)?, caller).await,
         "GetKeyRotationStatus" => rotation::status(kms, read(body)?, caller).await,
         "ListKeyRotations" => rotation::list(kms, read(body)?, caller).await,
+        "GetParametersForImport" => imports::parameters(kms, read(body)?, caller).await,
+        "ImportKeyMaterial" => imports::import(kms, read(body)?, caller).await,
+        "DeleteImportedKeyMaterial" => imports::delete(kms, read(body)?, caller).await,
         "TagResource" => {
             let asked: request::TagResource = read(body)?;
             let key = request::key_itself(&asked.key_id)?;

@@ -54,7 +54,14 @@ impl From<KeyError> for Refusal {
             KeyError::Disabled { .. } => Self::new("DisabledException", message),
             KeyError::PendingDeletion { .. }
             | KeyError::NotPendingDeletion { .. }
+            | KeyError::PendingImport { .. }
+            | KeyError::NoPendingMaterial { .. }
             | KeyError::UseLimited { .. } => Self::new("KMSInvalidStateException", message),
+            KeyError::IncorrectKeyMaterial { .. } => {
+                Self::new("IncorrectKeyMaterialException", message)
+            }
+            KeyError::InvalidImportToken => Self::new("InvalidImportTokenException", message),
+            KeyError::ExpiredImportToken => Self::new("ExpiredImportTokenException", message),
             KeyError::InvalidTag { .. } => Self::new("TagException", message),
             KeyError::LimitExceeded { .. } => Self::new("LimitExceededException", message),
             KeyError::ManagedByService { .. } | KeyError::AccessDenied { .. } => {
@@ -112,6 +119,21 @@ mod tests {
                 "ValidationException",
             ),
             (KeyError::InvalidTag { rule: "rule" }, 400, "TagException"),
+            (
+                KeyError::IncorrectKeyMaterial { rule: "rule" },
+                400,
+                "IncorrectKeyMaterialException",
+            ),
+            (
+                KeyError::InvalidImportToken,
+                400,
+                "InvalidImportTokenException",
+            ),
+            (
+                KeyError::ExpiredImportToken,
+                400,
+                "ExpiredImportTokenException",
+            ),
             (
                 KeyError::LimitExceeded { limit: "limit" },
                 400,

@@ -120,6 +120,34 @@ pub(crate) struct Tag {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+pub(crate) struct ImportParameters {
+    pub(crate) key_id: String,
+    pub(crate) wrapping_algorithm: String,
+    pub(crate) wrapping_key_spec: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ImportMaterial {
+    pub(crate) key_id: String,
+    pub(crate) import_token: Blob,
+    pub(crate) encrypted_key_material: Blob,
+    pub(crate) valid_to: Option<f64>,
+    pub(crate) expiration_model: Option<String>,
+    pub(crate) import_type: Option<String>,
+    pub(crate) key_material_description: Option<String>,
+    pub(crate) key_material_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DeleteMaterial {
+    pub(crate) key_id: String,
+    pub(crate) key_material_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub(crate) struct TagResource {
     pub(crate) key_id: String,
     pub(crate) tags: Vec<Tag>,

@@ -1,8 +1,9 @@
 //! Rotation of keys.
 
 use serde_json::{Value, json};
-use strongroom_keys::{Caller, Kms, RotationKind};
+use strongroom_keys::{Caller, KeyOrigin, Kms, RotationKind, VersionState};
 
+use super::imports;
 use super::keys::{date, paged, wrong_marker};
 use super::refusal::Refusal;
 use super::request;
@@ -50,40 +51,56 @@ pub(super) async fn list(
     asked: request::ListRotations,
     caller: &Caller,
 ) -> Result<Value, Refusal> {
-    match asked.include_key_material.as_deref() {
-        None | Some("ROTATIONS_ONLY") => {}
-        Some("ALL_KEY_MATERIAL") => {
-            return Err(Refusal::new(
-                "UnsupportedOperationException",
-                "IncludeKeyMaterial ALL_KEY_MATERIAL is not offered",
-            ));
-        }
+    let is_whole = match asked.include_key_material.as_deref() {
+        None | Some("ROTATIONS_ONLY") => false,
+        Some("ALL_KEY_MATERIAL") => true,
         Some(_) => {
             return Err(Refusal::validation(
                 "IncludeKeyMaterial is ROTATIONS_ONLY or ALL_KEY_MATERIAL",
             ));
         }
-    }
+    };
     let limit = request::limit(asked.limit, 100, 1_000)?;
     let key = request::key_itself(&asked.key_id)?;
     kms.authorize_look(Some(&key), "ListKeyRotations", caller)
         .await?;
+    let described = kms.describe_key(&key).await?;
     let (id, page) = kms
-        .key_rotations(&key, asked.marker.as_deref(), limit)
+        .key_rotations(&key, is_whole, asked.marker.as_deref(), limit)
         .await
         .map_err(wrong_marker)?;
+    let imported = match described.origin {
+        KeyOrigin::External { .. } => kms.imported_material(&key).await?,
+        KeyOrigin::Token => Vec::new(),
+    };
     let rotations: Vec<Value> = page
         .items
         .iter()
         .map(|version| {
-            json!({
+            let mut entry = json!({
                 "KeyId": id.to_string(),
-                "RotationDate": date(version.created),
-                "RotationType": match version.rotation {
+                "KeyMaterialState": if version.version == described.current_version {
+                    "CURRENT"
+                } else {
+                    "NON_CURRENT"
+                },
+            });
+            // The first material, and what waits for its rotation, have none.
+            if version.version.0 > 1 && version.state != VersionState::PreActive {
+                entry["RotationDate"] = date(version.created);
+                entry["RotationType"] = match version.rotation {
                     Some(RotationKind::OnDemand) => "ON_DEMAND",
                     Some(RotationKind::Automatic) | None => "AUTOMATIC",
-                },
-            })
+                }
+                .into();
+            }
+            let material = imported
+                .iter()
+                .find(|material| material.version == version.version);
+            if let Some(material) = material {
+                imports::put_material(&mut entry, material);
+            }
+            entry
         })
         .collect();
     Ok(paged("Rotations", rotations, &page))

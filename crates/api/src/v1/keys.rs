@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use strongroom_environment::Timestamp;
 use strongroom_keys::{
-    CertificateState, KeyCustody as _, KeyDescription, KeyManager, KeyReference, KeyState,
-    KeyUseLimits, KeyVersion, RewrapJob, RewrapLevel, RewrapState, RotationKind,
+    CertificateState, KeyCustody as _, KeyDescription, KeyManager, KeyOrigin, KeyReference,
+    KeyState, KeyUseLimits, KeyVersion, RewrapJob, RewrapLevel, RewrapState, RotationKind,
     VersionDescription, VersionState,
 };
 use time::OffsetDateTime;
@@ -20,6 +20,8 @@ use crate::problem::Problem;
 struct NewKey {
     #[serde(default)]
     description: String,
+    #[serde(default)]
+    external: bool,
 }
 
 /// How long a key waits for its deletion.
@@ -46,6 +48,14 @@ struct Limits {
     not_after: Option<String>,
 }
 
+/// Which page of which backup.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Backup {
+    backup: String,
+    after: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Compromise {
@@ -65,10 +75,11 @@ pub(super) async fn list(asked: &Asked<'_>) -> Result<Value, Problem> {
 pub(super) async fn create(asked: &Asked<'_>) -> Result<Value, Problem> {
     let new: NewKey = asked.read()?;
     let kms = asked.kms()?;
-    Ok(shown(
-        &kms.create_key(new.description.as_str(), &asked.caller)
-            .await?,
-    ))
+    let new = strongroom_keys::NewKey {
+        is_external: new.external,
+        ..new.description.as_str().into()
+    };
+    Ok(shown(&kms.create_key(new, &asked.caller).await?))
 }
 
 pub(super) async fn describe(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
@@ -187,6 +198,28 @@ pub(super) async fn rewraps(asked: &Asked<'_>, key: &str) -> Result<Value, Probl
     Ok(json!({ "rewraps": jobs }))
 }
 
+/// A page of a backup of all keys, wrapped for the escrow key of the configuration.
+pub(super) async fn backup(asked: &Asked<'_>) -> Result<Value, Problem> {
+    let asks: Backup = asked.read()?;
+    let config = &asked.state.config;
+    let recipient = config.escrow_key.as_deref().ok_or_else(|| {
+        Problem::conflict(
+            "the configuration names no `escrow.public_key_file`: `strongroom hsm escrow-key` makes \
+             one on the token that is to be able to take the keys over",
+        )
+    })?;
+    let page = asked
+        .kms()?
+        .backup_page(
+            recipient,
+            &asks.backup,
+            asks.after.as_deref(),
+            &asked.caller,
+        )
+        .await?;
+    serde_json::to_value(page).map_err(Problem::internal)
+}
+
 /// The limits of a key, and how much it has protected.
 pub(super) async fn limits(asked: &Asked<'_>, key: &str) -> Result<Value, Problem> {
     let (limits, count) = asked.kms()?.limits(&reference(key)?).await?;
@@ -217,7 +250,7 @@ pub(super) async fn set_limits(asked: &Asked<'_>, key: &str) -> Result<Value, Pr
 }
 
 /// A moment as a request gives it (RFC 3339).
-fn moment(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+pub(super) fn moment(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
     let Some(text) = text else {
         return Ok(None);
     };
@@ -273,6 +306,7 @@ pub(super) async fn run(asked: &Asked<'_>) -> Result<Value, Problem> {
         .map(|(key, version)| json!({ "arn": key.as_str(), "version": version.0 }))
         .collect();
     let destroyed: Vec<&str> = report.destroyed.iter().map(|key| key.as_str()).collect();
+    let expired: Vec<&str> = report.expired.iter().map(|key| key.as_str()).collect();
     let failed: Vec<Value> = report
         .failed
         .iter()
@@ -281,6 +315,7 @@ pub(super) async fn run(asked: &Asked<'_>) -> Result<Value, Problem> {
     Ok(json!({
         "rotated": rotated,
         "destroyed": destroyed,
+        "expired": expired,
         "failed": failed,
         "next": report.next.map(|next| next.to_string()),
     }))
@@ -292,13 +327,14 @@ pub(super) fn reference(key: &str) -> Result<KeyReference, Problem> {
         .map_err(|error| Problem::invalid(format!("{key:?} names no key: {error}")))
 }
 
-fn shown(key: &KeyDescription) -> Value {
+pub(super) fn shown(key: &KeyDescription) -> Value {
     let mut shown = json!({
         "id": key.id.to_string(),
         "arn": key.arn.as_str(),
         "state": match key.state {
             KeyState::Enabled => "enabled",
             KeyState::Disabled => "disabled",
+            KeyState::PendingImport => "pending-import",
             KeyState::PendingDeletion { .. } => "pending-deletion",
             KeyState::Destroyed { .. } => "destroyed",
         },
@@ -308,12 +344,23 @@ fn shown(key: &KeyDescription) -> Value {
         },
         "spec": key.spec.as_str(),
         "usage": key.spec.usage(),
+        "origin": match key.origin {
+            KeyOrigin::Token => "token",
+            KeyOrigin::External { .. } => "external",
+        },
         "current_version": key.current_version.0,
         "created": key.created.to_string(),
         "description": key.description,
     });
     if let KeyState::PendingDeletion { date } | KeyState::Destroyed { date } = key.state {
         shown["deletion_date"] = date.to_string().into();
+    }
+    if let KeyOrigin::External {
+        expires: Some(expires),
+        ..
+    } = key.origin
+    {
+        shown["material_expires"] = expires.to_string().into();
     }
     if let Some(schedule) = key.rotation {
         shown["rotation_period_days"] = schedule.period_days.into();
@@ -328,6 +375,7 @@ fn version_shown(version: &VersionDescription) -> Value {
         "state": match version.state {
             VersionState::Active => "active",
             VersionState::Deactivated => "deactivated",
+            VersionState::PreActive => "pre-active",
             VersionState::Suspended => "suspended",
             VersionState::Compromised { .. } => "compromised",
             VersionState::Destroyed {

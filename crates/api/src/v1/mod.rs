@@ -4,6 +4,7 @@ mod access;
 mod archives;
 mod audit;
 mod clock;
+mod imports;
 mod keys;
 mod ledger;
 mod lifecycle;
@@ -105,6 +106,7 @@ async fn dispatch(
         ("POST", ["keys"]) => keys::create(&asked).await,
         ("GET", ["keys", key]) => keys::describe(&asked, key).await,
         ("POST", ["keys", "run"]) => keys::run(&asked).await,
+        ("POST", ["keys", "backup"]) => keys::backup(&asked).await,
         ("GET", ["keys", key, "versions"]) => keys::versions(&asked, key).await,
         ("POST", ["keys", key, "rotate"]) => keys::rotate(&asked, key).await,
         ("POST", ["keys", key, "schedule-deletion"]) => keys::schedule_deletion(&asked, key).await,
@@ -117,6 +119,11 @@ async fn dispatch(
         ("GET", ["keys", key, "certificate"]) => keys::certificate(&asked, key).await,
         ("POST", ["keys", key, "enable"]) => keys::enable(&asked, key).await,
         ("POST", ["keys", key, "disable"]) => keys::disable(&asked, key).await,
+
+        ("GET", ["keys", key, "material"]) => imports::list(&asked, key).await,
+        ("POST", ["keys", key, "material"]) => imports::import(&asked, key).await,
+        ("POST", ["keys", key, "material", "parameters"]) => imports::parameters(&asked, key).await,
+        ("POST", ["keys", key, "material", "delete"]) => imports::delete(&asked, key).await,
 
         ("GET", ["ledger", "keys", key, "versions"]) => ledger::under_kms_key(&asked, key).await,
         ("GET", ["ledger", "keys", key, "impact"]) => ledger::impact_of_kms_key(&asked, key).await,
@@ -268,7 +275,10 @@ impl From<KeyError> for Problem {
             | KeyError::MalformedPolicy { .. }
             | KeyError::InvalidGrantToken
             | KeyError::InvalidPrincipal { .. }
-            | KeyError::InvalidRequest { .. } => Self::invalid(error),
+            | KeyError::InvalidRequest { .. }
+            | KeyError::IncorrectKeyMaterial { .. }
+            | KeyError::InvalidImportToken
+            | KeyError::ExpiredImportToken => Self::invalid(error),
             KeyError::ManagedByService { .. } | KeyError::AccessDenied { .. } => {
                 Self::forbidden(error)
             }

@@ -4,6 +4,7 @@ mod differential;
 mod faults;
 mod faulty_disk;
 mod format;
+mod handover;
 mod opening;
 mod serving;
 mod tampering;

@@ -266,7 +266,7 @@ fn stated((version, row): &(KeyVersion, KeyVersionRow)) -> VersionStated {
         Material::Wrapped { wrapped, .. } => {
             HEXLOWER.encode(digest(&SHA256, &wrapped.bytes).as_ref())
         }
-        Material::Destroyed { .. } => String::new(),
+        Material::Absent { .. } | Material::Destroyed { .. } => String::new(),
     };
     VersionStated {
         version: version.0,

@@ -108,7 +108,7 @@ impl KeyCustody for Kms {
         let row = self.version_row(key, version).await?;
         match row.material {
             // The token vouches for the label of what it wraps; of what is gone nothing depends on it.
-            Material::Destroyed { kek, .. } => Ok(kek.to_string()),
+            Material::Absent { kek, .. } | Material::Destroyed { kek, .. } => Ok(kek.to_string()),
             Material::Wrapped { .. } => {
                 Ok(self.wrapped_version(key, version).await?.kek.to_string())
             }

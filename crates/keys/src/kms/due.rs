@@ -1,5 +1,5 @@
-//! What the clock says is to be done with keys: rotations, deletions whose date has come, and
-//! certificates of destructions that are not signed yet.
+//! What the clock says is to be done with keys: rotations, deletions whose date has come, imported
+//! material whose time is over, and certificates of destructions that are not signed yet.
 
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ pub struct DueReport {
     pub rotated: Vec<(KeyArn, KeyVersion)>,
     /// Keys that were destroyed.
     pub destroyed: Vec<KeyArn>,
+    /// Keys of which imported material was taken away, since its time was over.
+    pub expired: Vec<KeyArn>,
     /// Keys with which something was due that could not be done, and why. It stays due.
     pub failed: Vec<(KeyArn, String)>,
     /// The next date at which something is due.
@@ -31,7 +33,8 @@ pub struct DueReport {
 }
 
 impl Kms {
-    /// Rotates the keys whose date has come, and destroys those whose deletion is due.
+    /// Rotates the keys whose date has come, destroys those whose deletion is due, and takes away
+    /// imported material whose time is over.
     ///
     /// Its cost grows with what is due, and not with the number of keys. It may be called at any
     /// time, also while it runs; what was cut short is taken up again by the next call.
@@ -103,6 +106,10 @@ impl Kms {
                 .destroy_due(due.key, caller)
                 .await
                 .inspect(|is_done| report.destroyed.extend(is_done.then(|| arn.clone()))),
+            DueAct::Expire => self
+                .expire_due(due.key, caller)
+                .await
+                .inspect(|is_done| report.expired.extend(is_done.then(|| arn.clone()))),
             DueAct::Certify => self.certify_due(due, caller).await,
         };
         let error = match done {

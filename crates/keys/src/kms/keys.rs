@@ -5,7 +5,9 @@ use strongroom_meta::{Batch, Scan};
 use super::change::days;
 use super::policies::{NewPolicy, named};
 use super::tags::Tags;
-use super::{KeyDescription, KeyManager, KeySpec, KeyState, Kms, Page, RotationSchedule};
+use super::{
+    KeyDescription, KeyManager, KeyOrigin, KeySpec, KeyState, Kms, Page, RotationSchedule,
+};
 use crate::arn::{AliasName, KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::error::KeyError;
@@ -21,6 +23,8 @@ pub struct NewKey {
     pub description: String,
     /// What it is to be, and what for.
     pub spec: KeySpec,
+    /// Whether its material is imported; only that of a key for symmetric encryption can be.
+    pub is_external: bool,
     /// Its first tags.
     pub tags: Tags,
     /// Its policy; `None` for the one that leaves everything to the account.
@@ -33,6 +37,7 @@ impl From<&str> for NewKey {
         Self {
             description: description.into(),
             spec: KeySpec::Symmetric,
+            is_external: false,
             tags: Tags::default(),
             policy: None,
         }
@@ -45,10 +50,11 @@ impl Kms {
     /// The most entries on a page of a list.
     pub const PAGE_MAX: usize = 1_000;
 
-    /// Makes a key inside the token.
+    /// Makes a key inside the token, or one without material, which is to be imported.
     ///
     /// # Errors
-    /// [`KeyError::InvalidRequest`]: the description is too long. [`KeyError::MalformedPolicy`],
+    /// [`KeyError::InvalidRequest`]: the description is too long, or the material of such a key is
+    /// not imported. [`KeyError::MalformedPolicy`],
     /// [`KeyError::LimitExceeded`]: the policy will not do. [`KeyError::AccessDenied`],
     /// [`KeyError::TokenUnavailable`],
     /// [`KeyError::AuditUnavailable`], [`KeyError::NotCommitted`].
@@ -74,7 +80,11 @@ impl Kms {
         let created = self.clock.now();
         let period_days = Self::ROTATION_DAYS_DEFAULT;
         let row = KeyRow {
-            state: KeyState::Enabled,
+            state: if new.is_external {
+                KeyState::PendingImport
+            } else {
+                KeyState::Enabled
+            },
             manager,
             current: KeyVersion(1),
             created,
@@ -85,11 +95,19 @@ impl Kms {
             on_demand_rotations: 0,
             description: new.description.clone(),
             spec: new.spec,
+            origin: if new.is_external {
+                KeyOrigin::EXTERNAL
+            } else {
+                KeyOrigin::Token
+            },
         };
         let prepared = self.prepare_key(id, &row, new, alias, caller).await;
         let mut entry = Entry::new(Event::KeyAdministration, "create-key")
             .key(KeyNamed::kms(&self.home.arn(id)).with_version(row.current));
         let mut detail = serde_json::Map::new();
+        if new.is_external {
+            detail.insert("origin".into(), row.origin.as_str().into());
+        }
         if !new.tags.is_empty() {
             detail.insert("tags".into(), new.tags.names());
         }
@@ -123,7 +141,13 @@ impl Kms {
             None => None,
         };
         let mut batch = Batch::new();
-        if row.spec == KeySpec::Symmetric {
+        if new.is_external {
+            if row.spec != KeySpec::Symmetric {
+                return Err(KeyError::InvalidRequest {
+                    rule: "only the material of keys for symmetric encryption is imported",
+                });
+            }
+        } else if row.spec == KeySpec::Symmetric {
             let version = self
                 .make_version(id, row.current, Origin::Creation, row.created)
                 .await?;
@@ -301,6 +325,7 @@ impl Kms {
     pub(super) async fn usable(&self, id: KeyId) -> Result<KeyRow, KeyError> {
         let (_, read) = self.find(&KeyReference::Id(id)).await?;
         self.check_enabled(id, &read.row)?;
+        self.check_material(id, &read.row).await?;
         Ok(read.row)
     }
 
@@ -310,6 +335,7 @@ impl Kms {
             KeyState::Disabled => Err(KeyError::Disabled {
                 key: self.home.arn(id),
             }),
+            KeyState::PendingImport => Err(self.pending_import(id)),
             _ => Ok(()),
         }
     }
@@ -330,6 +356,7 @@ impl Kms {
             state: row.state,
             manager: row.manager,
             spec: row.spec,
+            origin: row.origin,
             current_version: row.current,
             created: row.created,
             rotation: row.rotation,

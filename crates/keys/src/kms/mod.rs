@@ -5,6 +5,7 @@
 
 mod access;
 mod aliases;
+mod backup;
 mod certificate;
 mod change;
 mod ciphertext;
@@ -14,6 +15,7 @@ mod data_pairs;
 mod destruction;
 mod due;
 mod grants;
+mod imports;
 mod keys;
 mod limits;
 mod pairs;
@@ -41,6 +43,10 @@ use crate::error::KeyError;
 use crate::journal::Journal;
 
 pub use access::Principal;
+pub use backup::{
+    Backup, BackupError, BackupPage, Drill, DrilledKey, RestoreReport, drill_backup,
+    escrow_key_fingerprint, restore_backup,
+};
 pub use certificate::{
     Certificate, CertificateError, CertificateState, VerifiedCertificate, verify_certificate,
 };
@@ -49,6 +55,10 @@ pub use cryptography::{Decrypted, Encrypted, GeneratedDataKey, Reencrypted};
 pub use data_pairs::{DataKeyPairSpec, GeneratedDataKeyPair};
 pub use due::DueReport;
 pub use grants::{Grant, GrantConstraint, GrantFilter, GrantOperation, GrantReference, NewGrant};
+pub use imports::{
+    ImportKind, ImportParameters, ImportedMaterial, KeyOrigin, MaterialState, NewMaterial,
+    WrappingMethod,
+};
 pub use keys::NewKey;
 pub use limits::{KeyUseCount, KeyUseLimits, UseLimit};
 pub use pairs::{PublicKey, SignedMessage};
@@ -70,6 +80,8 @@ pub enum KeyState {
     Enabled,
     /// It may not until it is enabled.
     Disabled,
+    /// It may not until material is imported: it has had none, or some has expired or was deleted.
+    PendingImport,
     /// It may not, and will be deleted at a date unless that is cancelled.
     PendingDeletion {
         /// The date.
@@ -104,6 +116,8 @@ pub struct KeyDescription {
     pub manager: KeyManager,
     /// What it is and what it is for.
     pub spec: KeySpec,
+    /// Where its material comes from.
+    pub origin: KeyOrigin,
     /// The version that encrypts. Every version decrypts.
     pub current_version: KeyVersion,
     /// When it was made.

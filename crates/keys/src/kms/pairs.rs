@@ -17,7 +17,8 @@ use aws_lc_rs::signature::{
 };
 use strongroom_meta::Batch;
 use strongroom_pkcs11::{
-    KeyLabel, OaepHash, PairSpec, PairUse, SignatureHash, SignatureScheme, TokenError, WrappedKey,
+    KeyLabel, OaepHash, PairSpec, PairUse, SignatureHash, SignatureScheme, Token, TokenError,
+    WrappedKey,
 };
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -432,7 +433,7 @@ impl Kms {
             }
             KeySpec::Symmetric => return Ok(()),
         };
-        self.try_out(row.spec, &wrapped, &public).await?;
+        try_out(&*self.token, row.spec, &wrapped, &public).await?;
         let mac = self.mac_of(id, row.spec, &wrapped, &public).await?;
         let version = KeyVersionRow {
             origin: Origin::Creation,
@@ -448,42 +449,6 @@ impl Kms {
         Ok(())
     }
 
-    /// Has a new key do once what it is for, so that none is kept that does not work.
-    async fn try_out(
-        &self,
-        spec: KeySpec,
-        wrapped: &WrappedKey,
-        public: &[u8],
-    ) -> Result<(), KeyError> {
-        const TRIAL: &[u8] = b"a trial";
-        match spec {
-            KeySpec::Symmetric => Ok(()),
-            KeySpec::Mac(spec) => Ok(self.token.mac_by(wrapped, spec, TRIAL).await.map(drop)?),
-            KeySpec::Pair(pair, PairUse::Sign) => {
-                let names = spec.signing_algorithms();
-                let algorithm = names.first().and_then(|name| SigningAlgorithm::named(name));
-                let SigningAlgorithm(scheme) =
-                    algorithm.ok_or_else(|| broken("a pair signs by no algorithm"))?;
-                let digest = SignedMessage::Raw(TRIAL).digest(scheme.hash())?;
-                let signature = self.token.sign_by(wrapped, pair, scheme, digest.as_ref());
-                let signature = signature.await?;
-                UnparsedPublicKey::new(verification(pair, scheme), public)
-                    .verify_digest(&digest, &signature)
-                    .map_err(|_| broken("its signature does not verify"))
-            }
-            KeySpec::Pair(pair, PairUse::Decrypt) => {
-                let hash = OaepHash::Sha256;
-                let ciphertext = encrypt_outside(public, hash, TRIAL)?;
-                let opened = self.token.decrypt_by(wrapped, pair, hash, &ciphertext);
-                if *opened.await? == TRIAL {
-                    Ok(())
-                } else {
-                    Err(broken("it decrypts to something else"))
-                }
-            }
-        }
-    }
-
     async fn mac_of(
         &self,
         id: KeyId,
@@ -494,6 +459,16 @@ impl Kms {
         let message = wrapped_mac_message(id, ONLY_VERSION, spec, wrapped, public);
         let label = KeyLabel(token_keys::MAC_KEY.into());
         Ok(self.token.mac(&label, &message).await?)
+    }
+
+    /// The value of an HMAC key or a key pair, still wrapped, and its public key, for whoever keeps them.
+    pub(super) async fn vouched_parts(
+        &self,
+        id: KeyId,
+        row: &KeyRow,
+    ) -> Result<(WrappedKey, Vec<u8>), KeyError> {
+        let vouched = self.vouched(id, row).await?;
+        Ok((vouched.wrapped.clone(), vouched.public.clone()))
     }
 
     /// The value of an HMAC key or a key pair, still wrapped, and its public key.
@@ -519,6 +494,42 @@ impl Kms {
         let vouched = Arc::new(VouchedKey { wrapped, public });
         self.vouched.lock().put(id, Arc::clone(&vouched));
         Ok(vouched)
+    }
+}
+
+/// Has a new key do once what it is for, so that none is kept that does not work.
+pub(super) async fn try_out(
+    token: &dyn Token,
+    spec: KeySpec,
+    wrapped: &WrappedKey,
+    public: &[u8],
+) -> Result<(), KeyError> {
+    const TRIAL: &[u8] = b"a trial";
+    match spec {
+        KeySpec::Symmetric => Ok(()),
+        KeySpec::Mac(spec) => Ok(token.mac_by(wrapped, spec, TRIAL).await.map(drop)?),
+        KeySpec::Pair(pair, PairUse::Sign) => {
+            let names = spec.signing_algorithms();
+            let algorithm = names.first().and_then(|name| SigningAlgorithm::named(name));
+            let SigningAlgorithm(scheme) =
+                algorithm.ok_or_else(|| broken("a pair signs by no algorithm"))?;
+            let digest = SignedMessage::Raw(TRIAL).digest(scheme.hash())?;
+            let signature = token.sign_by(wrapped, pair, scheme, digest.as_ref());
+            let signature = signature.await?;
+            UnparsedPublicKey::new(verification(pair, scheme), public)
+                .verify_digest(&digest, &signature)
+                .map_err(|_| broken("its signature does not verify"))
+        }
+        KeySpec::Pair(pair, PairUse::Decrypt) => {
+            let hash = OaepHash::Sha256;
+            let ciphertext = encrypt_outside(public, hash, TRIAL)?;
+            let opened = token.decrypt_by(wrapped, pair, hash, &ciphertext);
+            if *opened.await? == TRIAL {
+                Ok(())
+            } else {
+                Err(broken("it decrypts to something else"))
+            }
+        }
     }
 }
 

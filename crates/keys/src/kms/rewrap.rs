@@ -168,6 +168,7 @@ impl Kms {
                 let now = kms.clock.now();
                 let mut batch = Batch::new();
                 if marked == row.current {
+                    kms.check_made_here(id, &row)?;
                     row.current = kms.put_next_version(&mut batch, id, row.current).await?;
                 }
                 Self::put_key(&mut batch, id, &read, &row);
@@ -244,7 +245,7 @@ impl Kms {
                     let rows = self.version_rows(id, KeyVersion(1), Self::REWRAPS_MAX);
                     let numbers = rows.await?.into_iter().map(|(version, _)| version);
                     numbers
-                        .filter(|version| *version != read.row.current)
+                        .filter(|version| *version < read.row.current)
                         .collect()
                 }
             };
@@ -317,6 +318,7 @@ impl Kms {
         self.check_rotated(id, row)?;
         match row.state {
             KeyState::Enabled | KeyState::Disabled => Ok(()),
+            KeyState::PendingImport => Err(self.pending_import(id)),
             KeyState::PendingDeletion { .. } | KeyState::Destroyed { .. } => {
                 Err(KeyError::PendingDeletion {
                     key: self.home.arn(id),

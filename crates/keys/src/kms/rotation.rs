@@ -20,12 +20,12 @@ use strongroom_meta::Batch;
 
 use super::access::Wish;
 use super::change::days;
-use super::{KeyDescription, KeySpec, KeyState, Kms};
+use super::{KeyDescription, KeyOrigin, KeySpec, KeyState, Kms};
 use crate::arn::{KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
-use crate::rows::{self, KEY_VERSIONS, KeyRow, Origin, Read};
+use crate::rows::{self, KEY_VERSIONS, KeyRow, Origin, Read, RowFormat as _};
 
 /// When a key is rotated by the clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,13 +73,14 @@ impl Kms {
     /// Source: AWS KMS API Reference, RotateKeyOnDemand.
     pub const ON_DEMAND_ROTATIONS_MAX: u32 = 25;
 
-    /// Makes a new version of a key now. The schedule of automatic rotations stays as it is.
+    /// Makes a new version of a key now, or takes the imported material that waits for it. The schedule of automatic rotations stays as it is.
     ///
     /// Source: AWS KMS API Reference, RotateKeyOnDemand.
     ///
     /// # Errors
-    /// [`KeyError::LimitExceeded`]: it was done 25 times. [`KeyError::Disabled`],
-    /// [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`], and as for
+    /// [`KeyError::LimitExceeded`]: it was done 25 times. [`KeyError::NoPendingMaterial`]: the key is
+    /// rotated to imported material, and none waits for it. [`KeyError::Disabled`],
+    /// [`KeyError::PendingImport`], [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`], and as for
     /// [`Kms::describe_key`] and [`Kms::create_key`].
     pub async fn rotate_key(
         self: &Arc<Self>,
@@ -104,6 +105,7 @@ impl Kms {
                 kms.authorize(id, &wish, &caller).await?;
                 kms.check_rotated(id, &row)?;
                 kms.check_enabled(id, &row)?;
+                kms.check_material(id, &row).await?;
                 if row.on_demand_rotations >= Self::ON_DEMAND_ROTATIONS_MAX {
                     return Err(KeyError::LimitExceeded {
                         limit: "a key is rotated at most 25 times on demand",
@@ -148,6 +150,7 @@ impl Kms {
             .with("kms:RotationPeriodInDays", period_days);
         self.change_key_as(&wish, reference, entry, caller, |id, row| {
             self.check_rotated(id, row)?;
+            self.check_made_here(id, row)?;
             self.check_enabled(id, row)?;
             if !Self::ROTATION_DAYS.contains(&period_days) {
                 return Err(KeyError::InvalidRequest {
@@ -181,6 +184,7 @@ impl Kms {
         let entry = Entry::new(Event::KeyAdministration, "disable-key-rotation");
         self.change_key(reference, entry, caller, |id, row| {
             self.check_rotated(id, row)?;
+            self.check_made_here(id, row)?;
             self.check_enabled(id, row)?;
             row.rotation = None;
             Ok(())
@@ -254,16 +258,22 @@ impl Kms {
         caller: &Caller,
     ) -> Result<KeyRow, KeyError> {
         let prepared = async {
-            let number = row.current.0.checked_add(1);
-            row.current = number.map(KeyVersion).ok_or(KeyError::LimitExceeded {
-                limit: "a key has at most 2^32 - 1 versions",
-            })?;
-            let version = self
-                .make_version(id, row.current, origin, self.clock.now())
-                .await?;
             let mut batch = Batch::new();
-            let place = rows::version_key(id, row.current);
-            rows::create(&mut batch, KEY_VERSIONS, &place, &version);
+            if let KeyOrigin::External { .. } = row.origin {
+                let version = self.pending_version(id, &mut row).await?;
+                let place = rows::version_key(id, row.current);
+                batch.put(KEY_VERSIONS, place, version.encode());
+            } else {
+                let number = row.current.0.checked_add(1);
+                row.current = number.map(KeyVersion).ok_or(KeyError::LimitExceeded {
+                    limit: "a key has at most 2^32 - 1 versions",
+                })?;
+                let version = self
+                    .make_version(id, row.current, origin, self.clock.now())
+                    .await?;
+                let place = rows::version_key(id, row.current);
+                rows::create(&mut batch, KEY_VERSIONS, &place, &version);
+            }
             Self::put_key(&mut batch, id, read, &row);
             Ok(batch)
         }

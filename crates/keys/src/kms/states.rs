@@ -8,7 +8,7 @@ use strongroom_meta::Batch;
 
 use super::access::{Wish, action_of};
 use super::change::days;
-use super::{KeyDescription, KeyState, Kms};
+use super::{KeyDescription, KeyOrigin, KeyState, Kms};
 use crate::arn::{KeyArn, KeyId, KeyReference};
 use crate::caller::Caller;
 use crate::error::KeyError;
@@ -21,7 +21,8 @@ impl Kms {
     /// For how many days at most a key waits for its deletion.
     pub const DELETION_DAYS_MAX: u32 = 30;
 
-    /// Lets a disabled key be used again. A key that is enabled stays so.
+    /// Lets a disabled key be used again, or, where material of it is missing, wait for that. A key that
+    /// is enabled stays so.
     ///
     /// # Errors
     /// [`KeyError::PendingDeletion`], [`KeyError::ManagedByService`], and as for
@@ -103,7 +104,16 @@ impl Kms {
                     entry,
                     &caller,
                     |id, row| {
-                        row.state = change.apply(row.state, now, || kms.home.arn(id))?;
+                        let state = change.apply(row.state, now, || kms.home.arn(id))?;
+                        row.state = match (state, row.origin) {
+                            (
+                                KeyState::Enabled,
+                                KeyOrigin::External {
+                                    is_complete: false, ..
+                                },
+                            ) => KeyState::PendingImport,
+                            (state, _) => state,
+                        };
                         Ok(())
                     },
                     |id, entry, batch| change.write(id, now, entry, &caller, batch),
@@ -168,6 +178,9 @@ impl Change {
     ///      │     enable           cancel                │
     ///      └────────────────────────────────────────────┘ schedule
     /// ```
+    ///
+    /// A key that waits for material to be imported is neither enabled nor disabled; its deletion
+    /// can be scheduled.
     fn apply(
         self,
         state: KeyState,
@@ -185,6 +198,9 @@ impl Change {
             (Self::CancelDeletion, _) => Err(KeyError::NotPendingDeletion { key: arn() }),
             (_, KeyState::PendingDeletion { .. } | KeyState::Destroyed { .. }) => {
                 Err(KeyError::PendingDeletion { key: arn() })
+            }
+            (Self::Enable | Self::Disable, KeyState::PendingImport) => {
+                Err(KeyError::PendingImport { key: arn() })
             }
             (Self::Enable, _) => Ok(KeyState::Enabled),
             (Self::Disable, _) => Ok(KeyState::Disabled),

@@ -24,7 +24,9 @@ pub enum VersionState {
     Active,
     /// It decrypts only, since a newer version was made.
     Deactivated,
-    /// Nothing, until the key is enabled.
+    /// Nothing yet: it was imported, and the key is not rotated to it.
+    PreActive,
+    /// Nothing, until the key is enabled, or its material imported again.
     Suspended,
     /// It decrypts only, while what is under it is re-wrapped: somebody else may know its value.
     Compromised {
@@ -82,7 +84,8 @@ impl Kms {
             .await
     }
 
-    /// The versions that rotations made, oldest first. A `marker` is the `next` of the page before.
+    /// The versions that rotations made, oldest first; or, of a key that `is_whole`, all with the first
+    /// and with imported material that waits for a rotation. A `marker` is the `next` of the page before.
     ///
     /// Source: AWS KMS API Reference, ListKeyRotations.
     ///
@@ -91,13 +94,24 @@ impl Kms {
     pub async fn key_rotations(
         &self,
         reference: &KeyReference,
+        is_whole: bool,
         marker: Option<&str>,
         limit: usize,
     ) -> Result<(KeyId, Page<VersionDescription>), KeyError> {
         let (id, read) = self.find(reference).await?;
-        let page = self
-            .versions_from(id, &read.row, KeyVersion(2), marker, limit)
+        let first = KeyVersion(if is_whole { 1 } else { 2 });
+        let mut page = self
+            .versions_from(id, &read.row, first, marker, limit)
             .await?;
+        if !is_whole {
+            // What waits for its rotation is the last, and none of the rotations.
+            page.items
+                .retain(|version| version.version <= read.row.current);
+            page.next = page.next.filter(|next| {
+                next.parse()
+                    .is_ok_and(|next: u32| next <= read.row.current.0)
+            });
+        }
         Ok((id, page))
     }
 
@@ -188,16 +202,24 @@ impl Kms {
             .token
             .generate_wrapped(&KeyLabel(token_keys::ROOT_KEK.into()))
             .await?;
-        let message = rows::version_mac_message(id, version, &wrapped);
-        let mac = self
-            .token
-            .mac(&KeyLabel(token_keys::MAC_KEY.into()), &message)
-            .await?;
+        let mac = self.vouch_for_version(id, version, &wrapped).await?;
         Ok(KeyVersionRow {
             origin,
             created,
             material: Material::Wrapped { wrapped, mac },
         })
+    }
+
+    /// The MAC by which the token knows a wrapped version again.
+    pub(super) async fn vouch_for_version(
+        &self,
+        id: KeyId,
+        version: KeyVersion,
+        wrapped: &WrappedKey,
+    ) -> Result<[u8; 32], KeyError> {
+        let message = rows::version_mac_message(id, version, wrapped);
+        let label = KeyLabel(token_keys::MAC_KEY.into());
+        Ok(self.token.mac(&label, &message).await?)
     }
 
     /// The row of a version that a ciphertext or an envelope names.
@@ -224,17 +246,16 @@ impl Kms {
         if let Some(wrapped) = self.verified.lock().get(&(id, version)) {
             return Ok(Arc::clone(wrapped));
         }
-        let Material::Wrapped { wrapped, mac } = self.version_row(id, version).await?.material
-        else {
-            return Err(KeyError::NoSuchKey {
-                reference: KeyReference::Id(id),
-            });
+        let (wrapped, mac) = match self.version_row(id, version).await?.material {
+            Material::Wrapped { wrapped, mac } => (wrapped, mac),
+            Material::Absent { .. } => return Err(self.pending_import(id)),
+            Material::Destroyed { .. } => {
+                return Err(KeyError::NoSuchKey {
+                    reference: KeyReference::Id(id),
+                });
+            }
         };
-        let message = rows::version_mac_message(id, version, &wrapped);
-        let expected = self
-            .token
-            .mac(&KeyLabel(token_keys::MAC_KEY.into()), &message)
-            .await?;
+        let expected = self.vouch_for_version(id, version, &wrapped).await?;
         if !bool::from(expected.ct_eq(&mac)) {
             return Err(KeyError::Damaged {
                 table: KEY_VERSIONS.name(),
@@ -276,6 +297,7 @@ fn state_of(
             was_compromised: mark.is_some(),
         },
         (_, _, Some(mark)) => VersionState::Compromised { date: mark.marked },
+        (_, _, None) if version > key.current => VersionState::PreActive,
         (_, KeyState::Enabled, None) if version == key.current => VersionState::Active,
         (_, KeyState::Enabled, None) => VersionState::Deactivated,
         _ => VersionState::Suspended,

@@ -3,10 +3,11 @@
 use strongroom_environment::Timestamp;
 use strongroom_pkcs11::{KeyLabel, WrappedKey};
 
+use super::imports::moment;
 use super::{RowFormat, VERSION};
 use crate::arn::{KeyId, KeyVersion};
 use crate::encoding::{Decoder, Encoder};
-use crate::kms::{KeyManager, KeySpec, KeyState, Kms, RotationSchedule};
+use crate::kms::{KeyManager, KeyOrigin, KeySpec, KeyState, Kms, RotationSchedule};
 
 /// A KMS key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,10 +24,14 @@ pub(crate) struct KeyRow {
     /// At most 8,192 characters.
     pub(crate) description: String,
     pub(crate) spec: KeySpec,
+    /// Only a key for symmetric encryption has imported material.
+    pub(crate) origin: KeyOrigin,
 }
 
 /// The version of the row of a key that is not for symmetric encryption.
 const VERSION_WITH_SPEC: u8 = 2;
+/// The version of the row of a key whose material is imported.
+const VERSION_WITH_IMPORTS: u8 = 3;
 
 impl RowFormat for KeyRow {
     fn encode(&self) -> Vec<u8> {
@@ -35,6 +40,7 @@ impl RowFormat for KeyRow {
             KeyState::Disabled => (2, 0),
             KeyState::PendingDeletion { date } => (3, date.micros()),
             KeyState::Destroyed { date } => (4, date.micros()),
+            KeyState::PendingImport => (5, 0),
         };
         let manager = match self.manager {
             KeyManager::Customer => 1,
@@ -43,9 +49,10 @@ impl RowFormat for KeyRow {
         let (period_days, next) = self.rotation.map_or((0, 0), |rotation| {
             (rotation.period_days, rotation.next.micros())
         });
-        let version = match self.spec {
-            KeySpec::Symmetric => VERSION,
-            KeySpec::Mac(_) | KeySpec::Pair(..) => VERSION_WITH_SPEC,
+        let version = match (self.spec, self.origin) {
+            (KeySpec::Mac(_) | KeySpec::Pair(..), _) => VERSION_WITH_SPEC,
+            (KeySpec::Symmetric, KeyOrigin::Token) => VERSION,
+            (KeySpec::Symmetric, KeyOrigin::External { .. }) => VERSION_WITH_IMPORTS,
         };
         let row = Encoder::new(version)
             .u8(state)
@@ -57,16 +64,27 @@ impl RowFormat for KeyRow {
             .i64(next)
             .u32(self.on_demand_rotations)
             .counted(self.description.as_bytes());
-        match self.spec {
-            KeySpec::Symmetric => row,
-            spec => row.u8(spec.code()),
+        match (self.spec, self.origin) {
+            (KeySpec::Symmetric, KeyOrigin::Token) => row,
+            (
+                KeySpec::Symmetric,
+                KeyOrigin::External {
+                    is_complete,
+                    expires,
+                },
+            ) => row
+                .u8(is_complete.into())
+                .i64(expires.map_or(0, Timestamp::micros)),
+            (spec, _) => row.u8(spec.code()),
         }
         .finish()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let has_spec = bytes.first() == Some(&VERSION_WITH_SPEC);
-        let version = if has_spec { VERSION_WITH_SPEC } else { VERSION };
+        let version = match bytes.first() {
+            Some(&version @ (VERSION_WITH_SPEC | VERSION_WITH_IMPORTS)) => version,
+            _ => VERSION,
+        };
         let mut fields = Decoder::new(bytes, version)?;
         let state = fields.u8()?;
         let manager = match fields.u8()? {
@@ -85,6 +103,7 @@ impl RowFormat for KeyRow {
             (4, date) => KeyState::Destroyed {
                 date: Timestamp::from_micros(date),
             },
+            (5, 0) if version == VERSION_WITH_IMPORTS => KeyState::PendingImport,
             _ => return None,
         };
         let rotation = match (fields.u32()?, fields.i64()?) {
@@ -99,13 +118,26 @@ impl RowFormat for KeyRow {
         };
         let on_demand_rotations = fields.u32()?;
         let description = fields.text()?;
-        let spec = if has_spec {
-            KeySpec::of_code(fields.u8()?).filter(|spec| *spec != KeySpec::Symmetric)?
-        } else {
-            KeySpec::Symmetric
+        let spec = match version {
+            VERSION_WITH_SPEC => {
+                KeySpec::of_code(fields.u8()?).filter(|spec| *spec != KeySpec::Symmetric)?
+            }
+            _ => KeySpec::Symmetric,
+        };
+        let origin = match version {
+            VERSION_WITH_IMPORTS => KeyOrigin::External {
+                is_complete: match fields.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return None,
+                },
+                expires: moment(fields.i64()?),
+            },
+            _ => KeyOrigin::Token,
         };
         fields.finish(Self {
             spec,
+            origin,
             state,
             manager,
             current,
@@ -137,6 +169,13 @@ pub(crate) enum Material {
         /// Binds the wrapped key to its key id and version; see [`version_mac_message`].
         mac: [u8; 32],
     },
+    /// It was imported, and expired or was deleted. The same can be imported again.
+    Absent {
+        /// Since when.
+        date: Timestamp,
+        /// The key of the token that wrapped it.
+        kek: KeyLabel,
+    },
     /// It is gone.
     Destroyed {
         date: Timestamp,
@@ -158,7 +197,7 @@ impl KeyVersionRow {
     pub(crate) fn kek(&self) -> &KeyLabel {
         match &self.material {
             Material::Wrapped { wrapped, .. } => &wrapped.kek,
-            Material::Destroyed { kek, .. } => kek,
+            Material::Absent { kek, .. } | Material::Destroyed { kek, .. } => kek,
         }
     }
 }
@@ -182,6 +221,12 @@ pub(crate) fn version_mac_message(
     .concat()
 }
 
+/// What material is asked to make an MAC of, so that it is known again.
+pub(crate) fn material_message(key: KeyId) -> Vec<u8> {
+    const DOMAIN: &[u8] = b"strongroom/key-material/v1\0";
+    [DOMAIN, key.as_bytes()].concat()
+}
+
 impl RowFormat for KeyVersionRow {
     fn encode(&self) -> Vec<u8> {
         let origin = match self.origin {
@@ -189,19 +234,20 @@ impl RowFormat for KeyVersionRow {
             Origin::Automatic => 2,
             Origin::OnDemand => 3,
         };
-        let (is_destroyed, date) = match &self.material {
+        let (is_gone, date) = match &self.material {
             Material::Wrapped { .. } => (0, 0),
             Material::Destroyed { date, .. } => (1, date.micros()),
+            Material::Absent { date, .. } => (2, date.micros()),
         };
         let head = Encoder::new(VERSION)
             .u8(origin)
-            .u8(is_destroyed)
+            .u8(is_gone)
             .i64(self.created.micros())
             .i64(date)
             .counted(self.kek().0.as_bytes());
         match &self.material {
             Material::Wrapped { wrapped, mac } => head.counted(&wrapped.bytes).fixed(mac),
-            Material::Destroyed { .. } => head,
+            Material::Absent { .. } | Material::Destroyed { .. } => head,
         }
         .finish()
     }
@@ -214,11 +260,11 @@ impl RowFormat for KeyVersionRow {
             3 => Origin::OnDemand,
             _ => return None,
         };
-        let is_destroyed = fields.u8()?;
+        let is_gone = fields.u8()?;
         let created = Timestamp::from_micros(fields.i64()?);
         let date = fields.i64()?;
         let kek = KeyLabel(fields.text()?);
-        let material = match (is_destroyed, date) {
+        let material = match (is_gone, date) {
             (0, 0) => Material::Wrapped {
                 wrapped: WrappedKey {
                     kek,
@@ -227,6 +273,10 @@ impl RowFormat for KeyVersionRow {
                 mac: fields.fixed()?,
             },
             (1, date) => Material::Destroyed {
+                date: Timestamp::from_micros(date),
+                kek,
+            },
+            (2, date) => Material::Absent {
                 date: Timestamp::from_micros(date),
                 kek,
             },
@@ -306,6 +356,8 @@ pub(crate) fn tag_key(key: KeyId, tag: &str) -> Vec<u8> {
 pub(crate) enum DueAct {
     Rotate,
     Destroy,
+    /// To take imported material away whose time is over.
+    Expire,
     /// To sign the certificate of a destruction. This one follows from the row of the certificate.
     Certify,
 }
@@ -321,11 +373,19 @@ pub(crate) struct Due {
 
 impl Due {
     pub(crate) fn of(key: KeyId, row: &KeyRow) -> Option<Self> {
-        let (date, act) = match (row.state, row.rotation) {
-            (KeyState::Enabled, Some(rotation)) => (rotation.next, DueAct::Rotate),
-            (KeyState::PendingDeletion { date }, _) => (date, DueAct::Destroy),
-            _ => return None,
+        let of_state = match (row.state, row.rotation) {
+            (KeyState::Enabled, Some(rotation)) => Some((rotation.next, DueAct::Rotate)),
+            (KeyState::PendingDeletion { date }, _) => Some((date, DueAct::Destroy)),
+            (KeyState::Destroyed { .. }, _) => return None,
+            _ => None,
         };
+        let of_origin = match row.origin {
+            KeyOrigin::External { expires, .. } => expires.map(|date| (date, DueAct::Expire)),
+            KeyOrigin::Token => None,
+        };
+        // Of two, the first: when it is done the row follows from that of the key again.
+        let first = of_state.into_iter().chain(of_origin);
+        let (date, act) = first.min_by_key(|(date, _)| *date)?;
         Some(Self { date, act, key })
     }
 
@@ -335,6 +395,7 @@ impl Due {
             DueAct::Rotate => 1,
             DueAct::Destroy => 2,
             DueAct::Certify => 3,
+            DueAct::Expire => 4,
         };
         let mut bytes = Self::date_bytes(self.date);
         bytes.push(act);
@@ -356,6 +417,7 @@ impl Due {
                 1 => DueAct::Rotate,
                 2 => DueAct::Destroy,
                 3 => DueAct::Certify,
+                4 => DueAct::Expire,
                 _ => return None,
             },
             key: KeyId::from_bytes(key.try_into().ok()?),

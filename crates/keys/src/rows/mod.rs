@@ -3,23 +3,25 @@
 mod access;
 mod data_keys;
 mod ends;
+mod imports;
 mod kms_keys;
 mod pairs;
 mod rewraps;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod uses;
 
-use strongroom_meta::{Batch, Expected, MetaStore, Revision, Scan, ScannedRow, Table};
+use strongroom_meta::{Batch, Expected, MetaStore, Revision, Row, Scan, ScannedRow, Table};
 
 use crate::error::KeyError;
 
 pub(crate) use access::{GrantCountRow, GrantRow, PolicyRow};
 pub(crate) use data_keys::{BucketKeyRow, MovedBucketKeyRow, ServiceKeyRow, moved_key};
 pub(crate) use ends::{CertificateRow, DeletionRow};
+pub(crate) use imports::ImportRow;
 pub(crate) use kms_keys::{
-    AliasRow, Due, DueAct, KeyRow, KeyVersionRow, Material, Origin, TagRow, tag_key, version_key,
-    version_mac_message,
+    AliasRow, Due, DueAct, KeyRow, KeyVersionRow, Material, Origin, TagRow, material_message,
+    tag_key, version_key, version_mac_message,
 };
 pub(crate) use pairs::{PublicKeyRow, wrapped_mac_message};
 pub(crate) use rewraps::CompromisedRow;
@@ -29,6 +31,8 @@ pub(crate) use uses::{CountRow, LastUseRow};
 pub(crate) const KEYS: Table = Table::new("kms_keys");
 /// The versions of KMS keys, by key id and version.
 pub(crate) const KEY_VERSIONS: Table = Table::new("kms_key_versions");
+/// What is known of the imported material of KMS keys, by key id and version.
+pub(crate) const IMPORTS: Table = Table::new("kms_imports");
 /// Aliases, by name.
 pub(crate) const ALIASES: Table = Table::new("kms_aliases");
 /// The names of the aliases of a key, by key id and name.
@@ -88,6 +92,14 @@ pub(crate) struct Read<R> {
 }
 
 impl<R: RowFormat> Read<R> {
+    /// A row that a scan has found.
+    pub(crate) fn of(table: Table, found: &Row) -> Result<Self, KeyError> {
+        Ok(Self {
+            row: decoded(table, &found.value)?,
+            revision: found.revision,
+        })
+    }
+
     /// Puts `row` in its place, unless somebody else changed it meanwhile.
     pub(crate) fn replace(&self, batch: &mut Batch, table: Table, key: &[u8], row: &R) {
         batch.expect(table, key, Expected::Revision(self.revision));
@@ -114,12 +126,7 @@ pub(crate) async fn read<R: RowFormat>(
 ) -> Result<Option<Read<R>>, KeyError> {
     meta.get(table, key)
         .await?
-        .map(|found| {
-            Ok(Read {
-                row: decoded(table, &found.value)?,
-                revision: found.revision,
-            })
-        })
+        .map(|found| Read::of(table, &found))
         .transpose()
 }
 

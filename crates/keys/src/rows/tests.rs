@@ -2,16 +2,17 @@
 
 use strongroom_audit::LeafIndex;
 use strongroom_environment::Timestamp;
-use strongroom_pkcs11::{KeyLabel, WrappedKey};
+use strongroom_pkcs11::{ImportPath, KeyLabel, WrappedKey};
 
 use super::*;
 use crate::arn::{KeyId, KeyVersion};
 use crate::context::EncryptionContext;
 use crate::kms::{
-    CiphertextBlob, GrantConstraint, GrantOperation, KeyManager, KeyOperation, KeySpec, KeyState,
-    KeyUseCount, KeyUseLimits, LastUse, RewrapLevel, RewrapProgress, RewrapState, RotationSchedule,
+    CiphertextBlob, GrantConstraint, GrantOperation, KeyManager, KeyOperation, KeyOrigin, KeySpec,
+    KeyState, KeyUseCount, KeyUseLimits, LastUse, RewrapLevel, RewrapProgress, RewrapState,
+    RotationSchedule,
 };
-use crate::names::BucketKeyId;
+use crate::names::{BucketKeyId, KeyMaterialId};
 
 /// The bytes called `name` in the `number`th example of a table on the format's page.
 fn example(table: Table, number: usize, name: &str) -> Vec<u8> {
@@ -19,7 +20,7 @@ fn example(table: Table, number: usize, name: &str) -> Vec<u8> {
 }
 
 /// The bytes called `name` in the `number`th example under a heading of the format's page.
-fn example_under(heading: &str, number: usize, name: &str) -> Vec<u8> {
+pub(crate) fn example_under(heading: &str, number: usize, name: &str) -> Vec<u8> {
     let page = include_str!("../../../../docs/format/keys.md");
     example_on(page, heading, number, name)
 }
@@ -87,6 +88,7 @@ fn the_documented_rows_decode() {
         on_demand_rotations: 0,
         description: "Photos, all of them".into(),
         spec: KeySpec::Symmetric,
+        origin: KeyOrigin::Token,
     };
     assert_documented(KEYS, 0, &row);
     let policy = "{\"Statement\":{\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"000000000000\"},\
@@ -183,6 +185,7 @@ fn the_documented_rows_of_a_destroyed_key_decode() {
         on_demand_rotations: 0,
         description: "Films, long gone".into(),
         spec: KeySpec::Symmetric,
+        origin: KeyOrigin::Token,
     };
     assert_is(&example_under("Destroyed keys", 0, "value"), &row);
     let id: KeyId = "ffeeddcc-bbaa-4988-8776-655443322110"
@@ -292,6 +295,7 @@ fn the_documented_rows_of_a_key_pair_decode() {
         on_demand_rotations: 0,
         description: "Signs releases".into(),
         spec,
+        origin: KeyOrigin::Token,
     };
     let value = example_under(heading, 0, "value");
     assert_eq!(KeyRow::decode(&value).as_ref(), Some(&row));
@@ -328,6 +332,90 @@ fn the_documented_rows_of_a_key_pair_decode() {
 }
 
 #[test]
+fn the_documented_rows_of_imported_material_decode() {
+    let created = Timestamp::from_seconds(1_800_000_000);
+    let expires = Timestamp::from_seconds(1_800_000_000 + 30 * 86_400);
+    let heading = "Imported material";
+    let row = KeyRow {
+        state: KeyState::Enabled,
+        manager: KeyManager::Customer,
+        current: KeyVersion(1),
+        created,
+        rotation: None,
+        on_demand_rotations: 0,
+        description: "X-rays".into(),
+        spec: KeySpec::Symmetric,
+        origin: KeyOrigin::External {
+            is_complete: true,
+            expires: Some(expires),
+        },
+    };
+    let value = example_under(heading, 0, "value");
+    assert_eq!(KeyRow::decode(&value).as_ref(), Some(&row));
+    assert_eq!(row.encode(), value);
+    let id: KeyId = "66778899-aabb-4cdd-8eff-001122334455"
+        .parse()
+        .expect("an id");
+    let due = Due::of(id, &row).expect("it has a date");
+    assert_eq!((due.date, due.act), (expires, DueAct::Expire));
+    assert_eq!(Due::from_bytes(&due.to_bytes()), Some(due));
+    let waits = KeyRow {
+        state: KeyState::PendingImport,
+        origin: KeyOrigin::EXTERNAL,
+        ..row.clone()
+    };
+    assert_eq!(KeyRow::decode(&waits.encode()), Some(waits));
+    // Of what is due the first is done, and then the next.
+    let doomed = |date| KeyRow {
+        state: KeyState::PendingDeletion { date },
+        ..row.clone()
+    };
+    let sooner = Due::of(id, &doomed(created)).expect("it has a date");
+    assert_eq!((sooner.date, sooner.act), (created, DueAct::Destroy));
+    let later = Timestamp::from_seconds(1_900_000_000);
+    assert_eq!(Due::of(id, &doomed(later)), Some(due));
+    // A state that there is not, and neither complete nor not.
+    let is_complete = value.len() - 9;
+    for (at, byte) in [(1, 6), (is_complete, 2)] {
+        let mut value = value.clone();
+        value[at] = byte;
+        assert!(KeyRow::decode(&value).is_none(), "{at}");
+    }
+    let row = KeyVersionRow {
+        origin: Origin::Creation,
+        created,
+        material: Material::Absent {
+            date: expires,
+            kek: KeyLabel("strongroom-root-kek-1".into()),
+        },
+    };
+    assert_is(&example_under(heading, 1, "value"), &row);
+
+    let material = example(IMPORTS, 1, "material");
+    let message = material_message(id);
+    assert_eq!(message, example(IMPORTS, 1, "MAC message"));
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &material);
+    let row = ImportRow {
+        material: KeyMaterialId(
+            aws_lc_rs::hmac::sign(&key, &message)
+                .as_ref()
+                .try_into()
+                .expect("32 bytes"),
+        ),
+        imported: created,
+        expires: Some(expires),
+        path: ImportPath::Token,
+        description: "vault 7".into(),
+    };
+    assert_documented(IMPORTS, 1, &row);
+    for path in [0, 3] {
+        let mut value = example(IMPORTS, 1, "value");
+        value[49] = path;
+        assert!(ImportRow::decode(&value).is_none());
+    }
+}
+
+#[test]
 fn what_the_page_does_not_name_is_refused() {
     let value = example(KEYS, 0, "value");
     let pending = KeyRow {
@@ -349,7 +437,7 @@ fn what_the_page_does_not_name_is_refused() {
         assert_eq!(KeyRow::decode(&value).is_some(), is_named, "{period_days}");
     }
     let value = example(KEY_VERSIONS, 1, "value");
-    for (at, byte) in [(1, 0), (1, 4), (2, 1), (2, 2), (18, 1)] {
+    for (at, byte) in [(1, 0), (1, 4), (2, 1), (2, 3), (18, 1)] {
         let mut value = value.clone();
         value[at] = byte;
         assert!(KeyVersionRow::decode(&value).is_none(), "{at}");
@@ -358,7 +446,7 @@ fn what_the_page_does_not_name_is_refused() {
     for len_bytes in 0..due.len() {
         assert!(Due::from_bytes(&due[..len_bytes]).is_none());
     }
-    for act in [0, 4] {
+    for act in [0, 5] {
         let mut due = due.clone();
         due[8] = act;
         assert!(Due::from_bytes(&due).is_none());

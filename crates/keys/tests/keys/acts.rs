@@ -6,10 +6,12 @@ use secrecy::ExposeSecret;
 use strongroom_keys::{
     AccessKeyId, AliasName, DataKeyPairSpec, EncryptionContext, GrantId, GrantOperation,
     GrantReference, KeyDescription, KeyEnvelope, KeyError, KeyReference, KeySpec, KeyVersion, Kms,
-    NewGrant, NewKey, NewPolicy, ObjectName, Protection, Role, SignedMessage, SigningAlgorithm,
+    NewGrant, NewKey, NewMaterial, NewPolicy, ObjectName, Protection, Role, SignedMessage,
+    SigningAlgorithm, WrappingMethod,
 };
 use strongroom_seal::DataKey;
 
+use crate::imports::external_key;
 use crate::world::{
     World, a_grant, allow, as_user, by_customer_key, by_kms_key, caller, context, customer_key,
     object, open_policy, policy, tags,
@@ -27,6 +29,8 @@ pub(crate) struct Stage {
     pub(crate) key: KeyDescription,
     pub(crate) disabled: KeyDescription,
     pub(crate) pending: KeyDescription,
+    /// It has no material yet.
+    pub(crate) external: KeyDescription,
     /// Only administrators may use it, and users by a grant.
     pub(crate) guarded: KeyDescription,
     pub(crate) mac_key: KeyDescription,
@@ -58,6 +62,7 @@ impl Stage {
             world.kms_key().await,
             world.kms_key().await,
         ];
+        let external = external_key(kms).await;
         let done = kms.disable_key(&disabled.id.into(), &caller()).await;
         done.expect("it is disabled");
         let done = kms
@@ -156,6 +161,7 @@ impl Stage {
             key,
             disabled,
             pending,
+            external,
             guarded,
             mac_key,
             mac,
@@ -246,6 +252,10 @@ pub(crate) enum Act {
     CompromiseSystemKey,
     RewrapKeyVersions,
     RewrapCurrentVersion,
+    GetParametersForImport,
+    GetNoParametersForImport,
+    ImportNonsense,
+    DeleteNoMaterial,
     EnableKey,
     DisableKey,
     DisableServiceKey,
@@ -263,7 +273,7 @@ pub(crate) enum Act {
 }
 
 /// Every act, what its last entry says was done, and why not.
-pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 75] = {
+pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 79] = {
     use Act::*;
     const ADMINISTRATION: &str = "key-administration";
     const MISMATCH: Option<&str> = Some("customer-key-mismatch");
@@ -419,6 +429,30 @@ pub(crate) const ACTS: [(Act, &str, &str, Option<&str>); 75] = {
             ADMINISTRATION,
             "rewrap-key-version",
             Some("invalid-request"),
+        ),
+        (
+            GetParametersForImport,
+            ADMINISTRATION,
+            "get-parameters-for-import",
+            None,
+        ),
+        (
+            GetNoParametersForImport,
+            ADMINISTRATION,
+            "get-parameters-for-import",
+            Some("not-for-this-key"),
+        ),
+        (
+            ImportNonsense,
+            ADMINISTRATION,
+            "import-key-material",
+            Some("invalid-import-token"),
+        ),
+        (
+            DeleteNoMaterial,
+            ADMINISTRATION,
+            "delete-imported-key-material",
+            None,
         ),
         (EnableKey, "key-administration", "enable-key", None),
         (DisableKey, "key-administration", "disable-key", None),
@@ -705,6 +739,34 @@ impl Act {
             Self::RewrapCurrentVersion => {
                 let asked = kms.rewrap_versions(key, Some(KeyVersion(1)), who).await;
                 asked.map(|_| Vec::new())
+            }
+            Self::GetParametersForImport | Self::GetNoParametersForImport => {
+                let of = if self == Self::GetParametersForImport {
+                    &stage.external.id.into()
+                } else {
+                    key
+                };
+                let method = WrappingMethod::named("RSAES_OAEP_SHA_1", "RSA_2048");
+                let made = kms.parameters_for_import(of, method.expect("a method"), who);
+                made.await.map(|_| Vec::new())
+            }
+            Self::ImportNonsense => {
+                let new = NewMaterial {
+                    import_token: b"nonsense".to_vec(),
+                    encrypted: b"nonsense".to_vec(),
+                    expires: None,
+                    kind: None,
+                    material: None,
+                    description: None,
+                };
+                let of = &stage.external.id.into();
+                let imported = kms.import_key_material(of, new, who).await;
+                imported.map(|_| Vec::new())
+            }
+            Self::DeleteNoMaterial => {
+                let of = &stage.external.id.into();
+                let deleted = kms.delete_imported_key_material(of, None, who).await;
+                deleted.map(|_| Vec::new())
             }
             Self::EnableKey => {
                 let change = kms.enable_key(&stage.disabled.id.into(), who).await;

@@ -205,7 +205,9 @@ async fn a_look_that_needs_no_key_is_not_on_the_log() {
     let key = &stage.key.id.into();
     kms.key_record(key).await.expect("a key");
     kms.key_versions(key, None, 10).await.expect("versions");
-    kms.key_rotations(key, None, 10).await.expect("rotations");
+    kms.key_rotations(key, false, None, 10)
+        .await
+        .expect("rotations");
     kms.rotation_status(key).await.expect("a status");
     kms.list_tags(key, None, 10).await.expect("tags");
     kms.run_due(&caller()).await.expect("nothing is due");

@@ -158,7 +158,9 @@ async fn rotations_are_listed_with_their_dates_in_pages() {
     for limit in [1, 3, 10, 11] {
         let (mut marker, mut found) = (None::<String>, Vec::new());
         loop {
-            let page = kms.key_rotations(key, marker.as_deref(), limit).await;
+            let page = kms
+                .key_rotations(key, false, marker.as_deref(), limit)
+                .await;
             let (_, page) = page.expect("a page");
             assert!(page.items.len() <= limit);
             found.extend(page.items.into_iter().map(|version| {
@@ -175,7 +177,7 @@ async fn rotations_are_listed_with_their_dates_in_pages() {
         assert_eq!(found, expected, "{limit}");
     }
     for marker in ["", "1", "-1", "x", "99999999999"] {
-        let error = kms.key_rotations(key, Some(marker), 10).await;
+        let error = kms.key_rotations(key, false, Some(marker), 10).await;
         assert!(
             matches!(error, Err(KeyError::InvalidReference { .. })),
             "{error:?}"

@@ -55,9 +55,10 @@ impl Clock for StillClock {
 }
 
 /// Every table of the key service.
-pub(crate) const TABLES: [Table; 18] = [
+pub(crate) const TABLES: [Table; 19] = [
     Table::new("kms_keys"),
     Table::new("kms_key_versions"),
+    Table::new("kms_imports"),
     Table::new("kms_aliases"),
     Table::new("kms_key_aliases"),
     Table::new("kms_key_tags"),

@@ -19,9 +19,10 @@ pub use member::{MemberState, MemberStatus};
 
 use crate::config::HsmConfig;
 use crate::hsm::HsmToken;
-use crate::spec::{MacSpec, OaepHash, PairSpec, SignatureScheme};
+use crate::spec::{CarriedKind, ImportWrapping, MacSpec, OaepHash, PairSpec, SignatureScheme};
 use crate::token::{
-    KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, TokenKeys, WrappedKey, WrappedPair,
+    ExportedKeys, ImportedKey, KeyLabel, SealedBytes, Token, TokenError, TokenIdentity, TokenKeys,
+    WrappedKey, WrappedPair,
 };
 use member::Member;
 
@@ -343,6 +344,46 @@ impl Token for TokenPair {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         self.ask(|token| async move { token.decrypt_by(key, spec, hash, ciphertext).await })
+            .await
+    }
+
+    async fn import_wrapped(
+        &self,
+        pair: &WrappedKey,
+        spec: PairSpec,
+        wrapping: ImportWrapping,
+        material: &[u8],
+    ) -> Result<ImportedKey, TokenError> {
+        self.ask(|token| async move { token.import_wrapped(pair, spec, wrapping, material).await })
+            .await
+    }
+
+    async fn create_escrow_key(&self, _: &KeyLabel) -> Result<(), TokenError> {
+        Err(made_by_ceremony())
+    }
+
+    async fn escrow_public_key(&self, label: &KeyLabel) -> Result<Vec<u8>, TokenError> {
+        self.ask(|token| async move { token.escrow_public_key(label).await })
+            .await
+    }
+
+    async fn export_wrapped(
+        &self,
+        kek: &KeyLabel,
+        keys: &[(CarriedKind, &WrappedKey)],
+        recipient: &[u8],
+    ) -> Result<ExportedKeys, TokenError> {
+        self.ask(|token| async move { token.export_wrapped(kek, keys, recipient).await })
+            .await
+    }
+
+    async fn take_over(
+        &self,
+        escrow: &KeyLabel,
+        exported: &ExportedKeys,
+        kek: &KeyLabel,
+    ) -> Result<Vec<WrappedKey>, TokenError> {
+        self.ask(|token| async move { token.take_over(escrow, exported, kek).await })
             .await
     }
 

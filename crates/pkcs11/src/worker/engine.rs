@@ -16,12 +16,14 @@ use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use super::canary::Canary;
+use super::escrow;
 use super::fault::Fault;
+use super::import::Import;
 use super::module::OpenToken;
 use super::objects::{self, Life};
 use super::shared::{self, Transport};
 use super::signing;
-use crate::spec::{MacSpec, PairSpec, PairUse};
+use crate::spec::{ImportPath, MacSpec, PairSpec, PairUse};
 use crate::token::{KeyLabel, WrappedKey};
 use crate::wire::{Carried, KeyKind, Profile, Refusal, Request, ServeLimits};
 
@@ -30,9 +32,23 @@ pub(super) enum Reply {
     Done,
     Truth(bool),
     Bytes(Zeroizing<Vec<u8>>),
-    Sealed { nonce: [u8; 12], bytes: Vec<u8> },
+    Sealed {
+        nonce: [u8; 12],
+        bytes: Vec<u8>,
+    },
     Carried(Carried),
-    Pair { private: Vec<u8>, public: Vec<u8> },
+    Pair {
+        private: Vec<u8>,
+        public: Vec<u8>,
+    },
+    Imported {
+        wrapped: Vec<u8>,
+        path: ImportPath,
+    },
+    Keys {
+        transport: Vec<u8>,
+        keys: Vec<Vec<u8>>,
+    },
 }
 
 impl Reply {
@@ -77,6 +93,8 @@ enum Kind {
     Data,
     Mac(MacSpec),
     Pair(PairSpec, PairUse),
+    /// A private key for which keys come wrapped that were made elsewhere.
+    Import(PairSpec),
 }
 
 /// An unwrapped key in the session. When its last user is done with it, it is put on the list of
@@ -306,6 +324,69 @@ impl Engine {
                 }
                 Ok(Reply::Bytes(opened))
             }
+            Request::Import {
+                kek: label,
+                wrapped,
+                spec,
+                wrapping,
+                for_pair,
+                by_transport,
+            } => {
+                let pair = self.unwrapped(label, wrapped, Kind::Import(spec))?;
+                let kek = self.key(KeyKind::Kek, label)?;
+                let anchor = self.anchor.lock();
+                self.bury(&anchor)?;
+                let import = Import {
+                    session,
+                    anchor: &anchor,
+                    kek,
+                    private: pair.handle,
+                    wrapping,
+                    for_pair,
+                    by_transport,
+                    profile: &self.profile,
+                };
+                let (wrapped, path) = import.take()?;
+                if self.checks_answers {
+                    let (again, _) = import.take().map_err(Fault::not_of_the_caller)?;
+                    same(&again, &wrapped, "it unwraps one key to two")?;
+                }
+                Ok(Reply::Imported { wrapped, path })
+            }
+            Request::EscrowPublicKey { label } => {
+                let private = self.key(KeyKind::Escrow, label)?;
+                let anchor = self.anchor.lock();
+                let id = objects::id_of(&anchor, private)?;
+                escrow::public_key(&anchor, &id).map(Reply::bytes)
+            }
+            Request::Export {
+                kek,
+                ref keys,
+                modulus,
+            } => {
+                let kek = self.key(KeyKind::Kek, kek)?;
+                let anchor = self.anchor.lock();
+                self.bury(&anchor)?;
+                let (transport, keys) = escrow::export(&anchor, kek, keys, modulus, &self.profile)?;
+                Ok(Reply::Keys { transport, keys })
+            }
+            Request::TakeOver {
+                escrow,
+                transport,
+                ref keys,
+                kek,
+            } => {
+                let private = self.key(KeyKind::Escrow, escrow)?;
+                let kek = self.key(KeyKind::Kek, kek)?;
+                let anchor = self.anchor.lock();
+                self.bury(&anchor)?;
+                let profile = &self.profile;
+                let keys = escrow::take_over(&anchor, private, transport, keys, kek, profile)?;
+                Ok(Reply::Keys {
+                    transport: Vec::new(),
+                    keys,
+                })
+            }
             Request::Random { len_bytes } => {
                 let mut bytes = Zeroizing::new(vec![0; len_bytes]);
                 objects::random(session, &mut bytes)?;
@@ -381,6 +462,9 @@ impl Engine {
             Request::DecryptBy {
                 kek, wrapped, spec, ..
             } => (kek, wrapped, Kind::Pair(spec, PairUse::Decrypt)),
+            Request::Import {
+                kek, wrapped, spec, ..
+            } => (kek, wrapped, Kind::Import(spec)),
             _ => return,
         };
         self.handles.lock().remove(&(KeyKind::Kek, kek.to_owned()));
@@ -446,6 +530,9 @@ impl Engine {
                 Kind::Pair(spec, pair_use) => {
                     signing::unwrap_private_key(anchor, kek, wrapped, spec, pair_use, profile)?
                 }
+                Kind::Import(spec) => {
+                    signing::unwrap_import_key(anchor, kek, wrapped, spec, profile)?
+                }
             },
             dropped: Arc::clone(&self.dropped),
         });
@@ -497,6 +584,13 @@ impl Engine {
                 let (public, _) = objects::generate_signing_key(&anchor, life, &self.profile)?;
                 return objects::public_key_bytes(&anchor, public).map(Reply::bytes);
             }
+            KeyKind::Escrow => {
+                for half in escrow::public_halves(&anchor, id)? {
+                    objects::destroy(&anchor, half)?;
+                }
+                escrow::generate_pair(&anchor, label, id, &self.profile)?;
+                return Ok(Reply::Done);
+            }
         };
         Ok(Reply::Done)
     }
@@ -518,6 +612,9 @@ impl Engine {
                 Ok(Reply::Done)
             }
             KeyKind::Mac => objects::mac(anchor, key, b"a trial").map(|_| Reply::Done),
+            KeyKind::Escrow => {
+                escrow::public_key(anchor, &objects::id_of(anchor, key)?).map(|_| Reply::Done)
+            }
             KeyKind::Signing => {
                 objects::sign(anchor, key, b"a trial")?;
                 public_key(anchor, key)

@@ -209,10 +209,15 @@ pub(super) fn unwrap_as(
 ) -> Result<ObjectHandle, Fault> {
     session
         .unwrap_key(&Mechanism::AesKeyWrap, kek, wrapped, attributes)
-        .map_err(|error| match Fault::from(error) {
-            Fault::Broken(reason) if profile.doubts_unwrapping => Fault::Doubtful(reason),
-            fault => fault,
-        })
+        .map_err(|error| not_unwrapped(error, profile))
+}
+
+/// What an error of an unwrapping means.
+pub(super) fn not_unwrapped(error: cryptoki::error::Error, profile: &Profile) -> Fault {
+    match Fault::from(error) {
+        Fault::Broken(reason) if profile.doubts_unwrapping => Fault::Doubtful(reason),
+        fault => fault,
+    }
 }
 
 fn tag_len_bits() -> Ulong {
@@ -325,6 +330,7 @@ pub(super) fn find(session: &Session, kind: KeyKind, label: &str) -> Result<Obje
         KeyKind::Kek => (ObjectClass::SECRET_KEY, KeyType::AES),
         KeyKind::Mac => (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET),
         KeyKind::Signing => (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS),
+        KeyKind::Escrow => (ObjectClass::PRIVATE_KEY, KeyType::RSA),
     };
     let found = session.find_objects(&[
         Attribute::Token(true),

@@ -220,22 +220,59 @@ pub(super) fn unwrap_private_key(
     profile: &Profile,
 ) -> Result<ObjectHandle, Fault> {
     let is_curve = der::curve(spec).is_some();
-    let mut attributes = vec![
-        Attribute::Class(ObjectClass::PRIVATE_KEY),
-        Attribute::KeyType(if is_curve { KeyType::EC } else { KeyType::RSA }),
-    ];
-    attributes.extend(objects::secret_attributes(Life::Session, false));
-    attributes.extend([
+    let uses = [
         Attribute::Sign(pair_use == PairUse::Sign),
         Attribute::Decrypt(pair_use == PairUse::Decrypt),
         Attribute::Unwrap(false),
         Attribute::Derive(false),
-    ]);
+    ];
     let mechanisms: &[MechanismType] = match (is_curve, pair_use) {
         (true, _) => &[MechanismType::ECDSA],
         (false, PairUse::Sign) => &[MechanismType::RSA_PKCS, MechanismType::RSA_PKCS_PSS],
-        (false, PairUse::Decrypt) => &[MechanismType::RSA_PKCS_OAEP, MechanismType::RSA_X_509],
+        (false, PairUse::Decrypt) => &OPENING,
     };
+    unwrap_private(session, kek, wrapped, spec, &uses, mechanisms, profile)
+}
+
+/// By what a private RSA key opens what is encrypted for it.
+const OPENING: [MechanismType; 2] = [MechanismType::RSA_PKCS_OAEP, MechanismType::RSA_X_509];
+
+/// Unwraps a private RSA key into the session for which keys come wrapped that were made elsewhere.
+pub(super) fn unwrap_import_key(
+    session: &Session,
+    kek: ObjectHandle,
+    wrapped: &[u8],
+    spec: PairSpec,
+    profile: &Profile,
+) -> Result<ObjectHandle, Fault> {
+    let uses = [
+        Attribute::Sign(false),
+        Attribute::Decrypt(true),
+        Attribute::Unwrap(true),
+        Attribute::Derive(false),
+    ];
+    unwrap_private(session, kek, wrapped, spec, &uses, &OPENING, profile)
+}
+
+fn unwrap_private(
+    session: &Session,
+    kek: ObjectHandle,
+    wrapped: &[u8],
+    spec: PairSpec,
+    uses: &[Attribute],
+    mechanisms: &[MechanismType],
+    profile: &Profile,
+) -> Result<ObjectHandle, Fault> {
+    let key_type = match der::curve(spec) {
+        Some(_) => KeyType::EC,
+        None => KeyType::RSA,
+    };
+    let mut attributes = vec![
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(key_type),
+    ];
+    attributes.extend(objects::secret_attributes(Life::Session, false));
+    attributes.extend_from_slice(uses);
     objects::restrict(&mut attributes, mechanisms.iter().copied(), profile);
     objects::unwrap_as(session, kek, wrapped, &attributes, profile)
 }

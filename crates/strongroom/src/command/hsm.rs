@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use strongroom_keys::token_keys;
 use strongroom_pkcs11::{HsmConfig, HsmToken, Transcript, conformance, init_token, make_pair};
 
-use super::output;
+use super::{escrow, output};
 use crate::config::{Config, TokenSettings};
 use crate::failure::{Advise as _, advised};
 use crate::{data_dir, token};
@@ -37,6 +37,13 @@ pub(crate) enum HsmCommand {
     ///
     /// Prints a transcript to be kept with the papers of the tokens.
     Pair(PairArguments),
+    /// Make the escrow key of a token, unless it is there, and write its public key: the token can
+    /// then take over keys that are backed up for it.
+    ///
+    /// The private key never leaves the token. The public key goes into the configuration of the
+    /// daemon whose keys are to be backed up, as `escrow.public_key_file`; compare the fingerprint
+    /// that is printed when it has arrived there.
+    EscrowKey(escrow::EscrowKeyArguments),
 }
 
 #[derive(Args)]
@@ -70,6 +77,7 @@ pub(super) async fn run(command: HsmCommand, json: bool) -> anyhow::Result<()> {
             };
             test(&tokens, json).await
         }
+        HsmCommand::EscrowKey(arguments) => escrow::escrow_key(&arguments, json).await,
         HsmCommand::Pair(arguments) => pair(&arguments, json).await,
     }
 }

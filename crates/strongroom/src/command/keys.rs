@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{WithRemote, output};
+use super::{WithRemote, escrow, imports, output};
 use crate::remote::{Remote, path_segment};
 
 #[derive(Subcommand)]
@@ -19,6 +19,37 @@ pub(crate) enum KeysCommand {
         /// What the key is for.
         #[arg(long, default_value = "")]
         description: String,
+        /// Make it without material, which is made elsewhere and imported: `strongroom keys
+        /// import-parameters` comes next.
+        #[arg(long)]
+        external: bool,
+    },
+    /// Begin to import the material of a key: have the token make a key pair to wrap it for.
+    ///
+    /// Writes a directory with the public key, an import token that is good for 24 hours, and a
+    /// script that wraps the material with openssl, on any machine and with no network.
+    /// `strongroom keys import` then imports it. The private key is in the token, and where the
+    /// token can undo the wrapping the value of the key is in no memory but its own.
+    ImportParameters(imports::ParametersArguments),
+    /// Import material that was wrapped with what `strongroom keys import-parameters` wrote.
+    ///
+    /// The first makes the key usable. Material that has expired or was deleted is imported again
+    /// in the same way; it must be the same. With `--new` it is material to rotate the key to.
+    Import(imports::ImportArguments),
+    /// List the imported material of a key: which is there, when it expires, and whether it was
+    /// unwrapped in the token.
+    Material {
+        /// Key id, ARN or alias.
+        key: String,
+    },
+    /// Take imported material away at once: the key cannot be used until the same material is
+    /// imported again.
+    DeleteMaterial {
+        /// Key id, ARN or alias.
+        key: String,
+        /// Which, by its id in `strongroom keys material`; the one that encrypts unless it is named.
+        #[arg(long)]
+        id: Option<String>,
     },
     /// Let a disabled key be used again.
     Enable {
@@ -30,7 +61,8 @@ pub(crate) enum KeysCommand {
         /// Key id, ARN or alias.
         key: String,
     },
-    /// Make a new version of a key now: what is new goes under it, older versions still decrypt.
+    /// Make a new version of a key now, or take the imported material that waits for it: what is new
+    /// goes under it, older versions still decrypt.
     Rotate {
         /// Key id, ARN or alias.
         key: String,
@@ -90,6 +122,27 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         until: Option<String>,
     },
+    /// Back up all keys for another token of the owner: every version of every key, wrapped for the
+    /// escrow key of the configuration, and signed by the key of the audit log.
+    ///
+    /// The token wraps the keys itself, so no value is in any memory but its own. The file is of no
+    /// use without the escrow token; what was made after it is not in it.
+    Backup {
+        /// The file to write; it must not be there yet.
+        #[arg(long)]
+        output: PathBuf,
+    },
+    /// Prove that a backup can be used: have the escrow token take over every key in it, check each,
+    /// and keep nothing. Needs no daemon.
+    Drill(escrow::DrillArguments),
+    /// When a token is lost for good: have the escrow token take the keys of a backup over, in the
+    /// data directory of the configuration, whose daemon is stopped.
+    ///
+    /// The token gets root keys of its own. Versions that are newer than the backup are lost, and are
+    /// listed. The key that signs the audit log was on the lost token too: the log goes on under
+    /// another, with the last checkpoint signed by both, and the auditor needs the new verifier key.
+    /// A restore that was cut short is begun again with the same command.
+    Restore(escrow::RestoreArguments),
     /// List the versions of a key and what each may be used for.
     History {
         /// Key id, ARN or alias.
@@ -138,6 +191,11 @@ pub(crate) enum KeysCommand {
 }
 
 pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> anyhow::Result<()> {
+    match &asked.what {
+        KeysCommand::Drill(asks) => return escrow::drill(asks, json_asked).await,
+        KeysCommand::Restore(asks) => return escrow::restore(asks, json_asked).await,
+        _ => {}
+    }
     let remote = asked.remote.connect()?;
     let columns = [
         ("KEY ID", "id"),
@@ -162,10 +220,25 @@ pub(super) async fn run(asked: WithRemote<KeysCommand>, json_asked: bool) -> any
             let keys = remote.all("/v1/keys", "keys").await?;
             output::rows(json_asked, &json!({ "keys": keys }), &keys, &columns)?;
         }
-        KeysCommand::Create { description } => {
-            let made = remote
-                .post("/v1/keys", json!({ "description": description }))
-                .await?;
+        // They need no daemon.
+        KeysCommand::Drill(_) | KeysCommand::Restore(_) => {}
+        KeysCommand::Backup { output: file } => {
+            escrow::backup(&remote, &file, json_asked).await?;
+        }
+        KeysCommand::ImportParameters(asks) => {
+            imports::parameters(&remote, &asks, json_asked).await?;
+        }
+        KeysCommand::Import(asks) => imports::import(&remote, &asks, json_asked).await?,
+        KeysCommand::Material { key } => imports::list(&remote, &key, json_asked).await?,
+        KeysCommand::DeleteMaterial { key, id } => {
+            change(&key, "material/delete", json!({ "key_material_id": id })).await?;
+        }
+        KeysCommand::Create {
+            description,
+            external,
+        } => {
+            let new = json!({ "description": description, "external": external });
+            let made = remote.post("/v1/keys", new).await?;
             output::rows(json_asked, &made, std::slice::from_ref(&made), &columns)?;
         }
         KeysCommand::Enable { key } => change(&key, "enable", json!({})).await?,

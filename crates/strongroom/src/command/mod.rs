@@ -6,8 +6,10 @@
 mod audit;
 mod config;
 mod dev;
+mod escrow;
 mod fsck;
 mod hsm;
+mod imports;
 mod init;
 mod keys;
 mod lifecycle;
@@ -50,7 +52,7 @@ enum Command {
     Init(init::InitArguments),
     /// Users and their access keys.
     User(WithRemote<user::UserCommand>),
-    /// KMS keys: list, create, enable, disable, rotate, delete, and what they protect.
+    /// KMS keys: list, create, import, enable, disable, rotate, delete, back up, and what they protect.
     Keys(WithRemote<keys::KeysCommand>),
     /// Objects: which key protects each version, archive, restore.
     Objects(WithRemote<objects::ObjectsCommand>),
@@ -61,7 +63,7 @@ enum Command {
     Audit(audit::AuditCommand),
     /// Rehearse a lifecycle policy on years of simulated time.
     Simulate(simulate::SimulateArguments),
-    /// Tokens: the conformance test, and making two of them a pair.
+    /// Tokens: the conformance test, making two of them a pair, and the escrow key.
     #[command(subcommand)]
     Hsm(hsm::HsmCommand),
     /// Check the rows of a stopped store against each other, and that the stored bytes are there.

@@ -47,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) audit_publish_interval: Duration,
     pub(crate) bucket_key_age_max: Duration,
     pub(crate) bucket_key_uses_max: u64,
+    pub(crate) escrow_public_key_file: Option<PathBuf>,
     pub(crate) metadata_cache_bytes: u64,
     pub(crate) cold_directory: PathBuf,
     pub(crate) log: LogSettings,
@@ -194,6 +195,7 @@ impl Config {
             ),
             bucket_key_age_max: Duration::from_secs(values.number("keys.bucket_key_age_s_max")?),
             bucket_key_uses_max: values.number("keys.bucket_key_uses_max")?,
+            escrow_public_key_file: values.path("escrow.public_key_file"),
             metadata_cache_bytes: values.number("metadata.cache_bytes")?,
             log: LogSettings {
                 level: values.text("log.level")?,

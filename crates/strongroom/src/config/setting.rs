@@ -316,6 +316,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How many data keys one bucket key may wrap.",
     ),
     setting(
+        "escrow.public_key_file",
+        Kind::Path,
+        None,
+        "The public key that backups of keys are wrapped for, as `strongroom hsm escrow-key` writes it. Without it there are none.",
+    ),
+    setting(
         "metadata.cache_bytes",
         Kind::Number(1_048_576, 1_099_511_627_776),
         Some("67108864"),

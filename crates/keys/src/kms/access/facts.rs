@@ -71,6 +71,7 @@ impl<'a> Wish<'a> {
 pub(in crate::kms) struct KeyFacts {
     pub(in crate::kms) spec: &'static str,
     pub(in crate::kms) usage: &'static str,
+    pub(in crate::kms) origin: &'static str,
     /// Read only where a policy asks for them.
     pub(in crate::kms) tags: Vec<(String, String)>,
     /// Read only where a policy asks for them.
@@ -144,7 +145,7 @@ impl Facts<'_> {
             "aws:viaawsservice" => vec![self.wish.through_store.to_string()],
             "kms:keyspec" | "kms:customermasterkeyspec" => one(self.key.spec),
             "kms:keyusage" | "kms:customermasterkeyusage" => one(self.key.usage),
-            "kms:keyorigin" => one("AWS_KMS"),
+            "kms:keyorigin" => one(self.key.origin),
             "kms:multiregion" => one("false"),
             "kms:resourcealiases" => self.key.aliases.clone(),
             "kms:requestalias" => match self.wish.reference {

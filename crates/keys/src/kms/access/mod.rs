@@ -58,6 +58,7 @@ pub(in crate::kms) struct Governance {
     policy: Arc<Policy>,
     spec: &'static str,
     usage: &'static str,
+    origin: &'static str,
 }
 
 /// The governance of keys, read once.
@@ -207,6 +208,7 @@ impl Kms {
             policy: Arc::clone(&self.governances.of_default),
             spec: facts.spec,
             usage: facts.usage,
+            origin: facts.origin,
         };
         let weighed = self.weigh(id, &governance, policy, wish, caller).await?;
         Ok(matches!(weighed, Weighed::Allowed))
@@ -236,6 +238,7 @@ impl Kms {
         let key = KeyFacts {
             spec: governance.spec,
             usage: governance.usage,
+            origin: governance.origin,
             tags: if policy.asks_for_tags() {
                 self.all_tags(id).await?
             } else {
@@ -300,6 +303,7 @@ impl Kms {
             policy,
             spec: facts.spec,
             usage: facts.usage,
+            origin: facts.origin,
         };
         let mut read = self.governances.read.lock();
         if read.changes == changes {
@@ -313,6 +317,7 @@ impl Kms {
         KeyFacts {
             spec: row.spec.as_str(),
             usage: row.spec.usage(),
+            origin: row.origin.as_str(),
             ..KeyFacts::default()
         }
     }

@@ -50,6 +50,7 @@ fn outcome(policy: &str, standing: Standing, wish: &Wish<'_>) -> &'static str {
         key: &KeyFacts {
             spec: "SYMMETRIC_DEFAULT",
             usage: "ENCRYPT_DECRYPT",
+            origin: "AWS_KMS",
             tags: vec![("team".into(), "imaging".into())],
             aliases: vec!["alias/photos".into(), "alias/films".into()],
         },

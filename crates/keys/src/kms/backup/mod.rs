@@ -1,0 +1,211 @@
+//! Backup of keys for another token of the owner.
+//!
+//! That token has an escrow key, an RSA pair whose private key never leaves it. A backup has every
+//! version of every KMS key wrapped by transport keys, and those encrypted for the escrow key; the
+//! token of this service does both, so that no value is in the memory of any machine. The public
+//! key to wrap for comes from the configuration of the daemon and not with the request: whoever
+//! could name it would get every key.
+//!
+//! A backup is made page by page. Each page is a text signed by the key of the audit log, with the
+//! entry of the log that tells of it and the proof that the entry is there; it names the version
+//! after which it begins, so that a page that is missing is noticed.
+
+mod page;
+mod takeover;
+
+use data_encoding::HEXLOWER;
+use strongroom_meta::Scan;
+use strongroom_pkcs11::{CarriedKind, KeyLabel, MacSpec, WrappedKey};
+
+pub use page::{Backup, BackupError, BackupPage, escrow_key_fingerprint};
+pub use takeover::{Drill, DrilledKey, RestoreReport, drill_backup, restore_backup};
+
+use self::page::{KeyStated, PageStated, Place};
+use super::{KeyManager, KeySpec, KeyState, Kms};
+use crate::arn::KeyId;
+use crate::caller::Caller;
+use crate::error::KeyError;
+use crate::journal::{Entry, Event};
+use crate::rows::{self, KEY_VERSIONS, KEYS, KeyRow, KeyVersionRow, Material};
+use crate::token_keys;
+
+/// How many versions are looked at for a page.
+const VERSIONS_MAX: usize = 100;
+/// How many bytes of wrapped keys a page has; a token takes somewhat more at once.
+const WRAPPED_LEN_BYTES_MAX: usize = 40 * 1024;
+
+/// A version that is to be on a page.
+struct Chosen {
+    key: KeyStated,
+    kind: CarriedKind,
+    wrapped: WrappedKey,
+}
+
+impl Kms {
+    /// The page of a backup that comes after the version `after`, or the first. `backup` is what all
+    /// pages of a backup share: 16 bytes in hexadecimal, drawn by whoever puts them together.
+    ///
+    /// `recipient` is the public key (`SubjectPublicKeyInfo` in DER) of the escrow key that the keys
+    /// are wrapped for.
+    ///
+    /// # Errors
+    /// [`KeyError::InvalidRequest`], [`KeyError::AccessDenied`], [`KeyError::Damaged`],
+    /// [`KeyError::TokenUnavailable`], [`KeyError::AuditUnavailable`], [`KeyError::NotCertified`],
+    /// [`KeyError::Metadata`].
+    pub async fn backup_page(
+        &self,
+        recipient: &[u8],
+        backup: &str,
+        after: Option<&str>,
+        caller: &Caller,
+    ) -> Result<BackupPage, KeyError> {
+        let escrow_key_sha256 = page::fingerprint(recipient);
+        let made = async {
+            self.check_role("BackupKeys", caller)?;
+            let is_id = HEXLOWER
+                .decode(backup.as_bytes())
+                .is_ok_and(|bytes| bytes.len() == 16);
+            if !is_id {
+                return Err(KeyError::InvalidRequest {
+                    rule: "a backup is named by 16 bytes in lower-case hexadecimal",
+                });
+            }
+            let after = after.map(str::parse::<Place>).transpose()?;
+            self.page_after(recipient, backup, after, caller).await
+        }
+        .await;
+        let named: Vec<String> = made.iter().flat_map(PageStated::named).collect();
+        let entry = Entry::new(Event::KeyAdministration, "backup-keys").detail(serde_json::json!({
+            "backup": backup.chars().take(64).collect::<String>(),
+            "escrow_key_sha256": escrow_key_sha256,
+            "keys": named,
+        }));
+        let (index, mut stated) = self.journal.settle_and_tell(caller, entry, made).await?;
+        stated.entry = index.0;
+        let next = stated.more.then(|| stated.last.clone()).flatten();
+        let certified = self.journal.certify(index, &stated.to_text()).await?;
+        Ok(BackupPage {
+            note: certified.note,
+            entry: String::from_utf8(certified.entry).map_err(|_| KeyError::NotCertified {
+                reason: "the entry on the log is not text".to_owned(),
+            })?,
+            proof: certified.proof,
+            next,
+        })
+    }
+
+    async fn page_after(
+        &self,
+        recipient: &[u8],
+        backup: &str,
+        after: Option<Place>,
+        caller: &Caller,
+    ) -> Result<PageStated, KeyError> {
+        let start = after.map(|after| [&after.row_key()[..], &[0]].concat());
+        let scan = Scan::within(&[], start.unwrap_or_default(), VERSIONS_MAX + 1);
+        let found = self.meta.scan(KEY_VERSIONS, scan).await?;
+        let (mut chosen, mut last, mut sum) = (Vec::<Chosen>::new(), None, 0);
+        let mut more = found.len() > VERSIONS_MAX;
+        let mut known: Option<(KeyId, KeyRow)> = None;
+        for found in found.iter().take(VERSIONS_MAX) {
+            let place = Place::of_row_key(&found.key)?;
+            let version: KeyVersionRow = rows::decoded(KEY_VERSIONS, &found.row.value)?;
+            let row = match known.take() {
+                Some((id, row)) if id == place.key => row,
+                _ => {
+                    let read = rows::read::<KeyRow>(&*self.meta, KEYS, place.key.as_bytes());
+                    let read = read.await?.ok_or(KeyError::Damaged {
+                        table: KEY_VERSIONS.name(),
+                        what: "a version is of no key",
+                    })?;
+                    read.row
+                }
+            };
+            if let Material::Wrapped { .. } = version.material {
+                let one = self.chosen(place, &row).await?;
+                if !chosen.is_empty() && sum + one.wrapped.bytes.len() > WRAPPED_LEN_BYTES_MAX {
+                    more = true;
+                    break;
+                }
+                sum += one.wrapped.bytes.len();
+                chosen.push(one);
+            }
+            last = Some(place);
+            known = Some((place.key, row));
+        }
+        let transport = if chosen.is_empty() {
+            Vec::new()
+        } else {
+            let keys: Vec<(CarriedKind, &WrappedKey)> = chosen
+                .iter()
+                .map(|chosen| (chosen.kind, &chosen.wrapped))
+                .collect();
+            let root = KeyLabel(token_keys::ROOT_KEK.into());
+            let exported = self.token.export_wrapped(&root, &keys, recipient).await?;
+            for (chosen, (_, bytes)) in chosen.iter_mut().zip(exported.keys) {
+                chosen.key.set_wrapped(&bytes);
+            }
+            exported.transport
+        };
+        let identity = self.token.identity();
+        Ok(PageStated::new(
+            backup,
+            (after, last, more),
+            (&identity.label, &identity.serial),
+            (page::fingerprint(recipient), &transport),
+            (self.clock.now(), &caller.principal),
+            chosen.into_iter().map(|chosen| chosen.key).collect(),
+        ))
+    }
+
+    /// A version, after the token has vouched for it, and what it can be checked against.
+    async fn chosen(&self, place: Place, row: &KeyRow) -> Result<Chosen, KeyError> {
+        let (kind, wrapped, check, public) = match row.spec {
+            KeySpec::Symmetric => {
+                let wrapped = self.wrapped_version(place.key, place.version).await?;
+                let check = check_of(&*self.token, place.key, &wrapped, MacSpec::Sha256).await?;
+                (CarriedKind::Aes, (*wrapped).clone(), check, Vec::new())
+            }
+            KeySpec::Mac(spec) => {
+                let (wrapped, _) = self.vouched_parts(place.key, row).await?;
+                let check = check_of(&*self.token, place.key, &wrapped, spec).await?;
+                (CarriedKind::Mac(spec), wrapped, check, Vec::new())
+            }
+            KeySpec::Pair(spec, _) => {
+                let (wrapped, public) = self.vouched_parts(place.key, row).await?;
+                (CarriedKind::Pair(spec), wrapped, Vec::new(), public)
+            }
+        };
+        let state = match row.state {
+            KeyState::Enabled => "enabled",
+            KeyState::Disabled => "disabled",
+            KeyState::PendingImport => "pending-import",
+            KeyState::PendingDeletion { .. } => "pending-deletion",
+            KeyState::Destroyed { .. } => "destroyed",
+        };
+        Ok(Chosen {
+            key: KeyStated::new(
+                place,
+                row.spec,
+                state,
+                row.manager == KeyManager::Service,
+                &check,
+                &public,
+            ),
+            kind,
+            wrapped,
+        })
+    }
+}
+
+/// What a key whose value is symmetric can be checked against on any token: an HMAC by it of the id of
+/// its KMS key. Of imported material it is the id.
+async fn check_of(
+    token: &dyn strongroom_pkcs11::Token,
+    id: KeyId,
+    wrapped: &WrappedKey,
+    spec: MacSpec,
+) -> Result<Vec<u8>, KeyError> {
+    let message = rows::material_message(id);
+    Ok(token.mac_by(wrapped, spec, &message).await?)
+}

@@ -1,0 +1,57 @@
+//! The rows of imported key material.
+
+use strongroom_environment::Timestamp;
+use strongroom_pkcs11::ImportPath;
+
+use super::{RowFormat, VERSION};
+use crate::encoding::{Decoder, Encoder};
+use crate::names::KeyMaterialId;
+
+/// What is known of the material of a version that was imported, also while it is not there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ImportRow {
+    pub(crate) material: KeyMaterialId,
+    /// When it was last imported.
+    pub(crate) imported: Timestamp,
+    /// When it is taken away again.
+    pub(crate) expires: Option<Timestamp>,
+    pub(crate) path: ImportPath,
+    /// At most 256 characters.
+    pub(crate) description: String,
+}
+
+impl RowFormat for ImportRow {
+    fn encode(&self) -> Vec<u8> {
+        Encoder::new(VERSION)
+            .fixed(self.material.as_bytes())
+            .i64(self.imported.micros())
+            .i64(self.expires.map_or(0, Timestamp::micros))
+            .u8(match self.path {
+                ImportPath::Token => 1,
+                ImportPath::Process => 2,
+            })
+            .counted(self.description.as_bytes())
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Decoder::new(bytes, VERSION)?;
+        let row = Self {
+            material: KeyMaterialId(fields.fixed()?),
+            imported: Timestamp::from_micros(fields.i64()?),
+            expires: moment(fields.i64()?),
+            path: match fields.u8()? {
+                1 => ImportPath::Token,
+                2 => ImportPath::Process,
+                _ => return None,
+            },
+            description: fields.text()?,
+        };
+        fields.finish(row)
+    }
+}
+
+/// A moment that may be none, which is 0.
+pub(super) fn moment(micros: i64) -> Option<Timestamp> {
+    (micros != 0).then(|| Timestamp::from_micros(micros))
+}
