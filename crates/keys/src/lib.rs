@@ -30,6 +30,7 @@ mod kms;
 mod ledger;
 mod names;
 mod objects;
+mod quorum;
 mod rewrap;
 mod rows;
 mod service;
@@ -58,9 +59,13 @@ pub use ledger::{
     Tally, Weight,
 };
 pub use names::{
-    BindingId, BucketKeyId, CustomerFingerprint, GrantId, ObjectName, ProtectedVersion,
+    BindingId, BucketKeyId, CustomerFingerprint, GrantId, ObjectName, ProposalId, ProtectedVersion,
 };
 pub use objects::ObjectKeys;
+pub use quorum::{
+    Approval, GuardedAct, GuardedOperation, NewQuorumRule, Proposal, ProposalState, Quorum,
+    QuorumFinding, QuorumHistory, QuorumReport, QuorumRule, Statement,
+};
 pub use rewrap::{RewrapEntry, RewrapScope};
 pub use service::{KeyLimits, KeyService, KeysConfig};
 pub use token_keys::{TokenSigner, ensure_token_keys, token_keys};

@@ -20,6 +20,7 @@ use crate::journal::{Entry, Event, Journal};
 use crate::kms::Kms;
 use crate::ledger::{LEDGER, UNDER_CUSTOMER_KEY};
 use crate::objects::ObjectKeys;
+use crate::quorum::Quorum;
 use crate::rows::{self, SERVICE_KEYS, ServiceKeyRow};
 use crate::users::{USERS, Users};
 
@@ -109,7 +110,16 @@ impl KeyService {
         config.check()?;
         let identity = token.identity();
         let journal = Arc::new(Journal::new(audit, Arc::clone(&clock)));
+        let quorum = Arc::new(Quorum::new(
+            Arc::clone(&token),
+            Arc::clone(&meta),
+            Arc::clone(&journal),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+        ));
+        let rule = quorum.start().await?;
         let kms = Arc::new(Kms::new(
+            quorum,
             Home {
                 region: config.region,
                 account: config.account,
@@ -178,7 +188,10 @@ impl KeyService {
             users,
             journal,
         };
-        let detail = serde_json::json!({ "token": identity });
+        let mut detail = serde_json::json!({ "token": identity });
+        if let Some(rule) = rule {
+            detail["quorum_rule_sha256"] = rule.sha256().into();
+        }
         service
             .log_event("start", detail, &Caller::daemon("start"))
             .await?;

@@ -16,6 +16,9 @@ pub(crate) const MAC_KEY: &str = "strongroom-mac-1";
 /// Signs the checkpoints of the audit log.
 pub(crate) const AUDIT_KEY: &str = "strongroom-audit-1";
 
+/// Says that there is a rule of dual control; it is used for nothing else.
+pub(crate) const QUORUM_MARK: &str = "strongroom-quorum-1";
+
 /// The keys of the service that are on its token for good.
 #[must_use]
 pub fn token_keys() -> TokenKeys {

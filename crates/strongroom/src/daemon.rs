@@ -18,7 +18,8 @@ use strongroom_audit::{self as audit, AuditLog, Durability, Log, LogConfig, Orig
 use strongroom_blobs::{LocalBlobs, LocalBlobsConfig};
 use strongroom_environment::{Clock, Entropy, SystemClock, SystemEntropy};
 use strongroom_keys::{
-    Caller, KeyLimits, KeyService, KeysConfig, NewUser, Role, TokenSigner, Users, ensure_token_keys,
+    Caller, KeyLimits, KeyService, KeysConfig, NewUser, Quorum, Role, TokenSigner, Users,
+    ensure_token_keys,
 };
 use strongroom_lifecycle::cold::{DirectoryTier, TierSettings};
 use strongroom_lifecycle::{Lifecycle, LifecycleSeams, LifecycleSettings};
@@ -348,6 +349,7 @@ impl Daemon {
         let admin_token = admin_token(config)?;
 
         let keys = KeyDaemon::start(config, start.clock.clone()).await?;
+        tell_who_has_to_agree(keys.service.kms.quorum()).await;
         let (stop, stopped) = watch::channel(false);
         let mut servers = Vec::new();
         let mut runner = None;
@@ -451,6 +453,22 @@ impl Daemon {
         }
         self.keys.close().await;
         tracing::info!("everything is closed");
+    }
+}
+
+/// Says at the start whether one administrator alone can do everything.
+async fn tell_who_has_to_agree(quorum: &Quorum) {
+    match quorum.rule().await {
+        Ok(Some((rule, _))) => tracing::info!(
+            threshold = rule.threshold(),
+            custodians = rule.custodians().len(),
+            "what the rule of dual control guards takes the approval of custodians"
+        ),
+        Ok(None) => tracing::info!(
+            "no custodians are named: one administrator alone can delete keys and change their \
+             policies; `strongroom quorum set --help` says how to have others agree"
+        ),
+        Err(error) => tracing::error!(%error, "the rule of dual control cannot be read"),
     }
 }
 

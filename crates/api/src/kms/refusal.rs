@@ -57,9 +57,10 @@ impl From<KeyError> for Refusal {
             | KeyError::UseLimited { .. } => Self::new("KMSInvalidStateException", message),
             KeyError::InvalidTag { .. } => Self::new("TagException", message),
             KeyError::LimitExceeded { .. } => Self::new("LimitExceededException", message),
-            KeyError::ManagedByService { .. } | KeyError::AccessDenied { .. } => {
-                Self::new("AccessDeniedException", message)
-            }
+            KeyError::ManagedByService { .. }
+            | KeyError::AccessDenied { .. }
+            | KeyError::ApprovalNeeded { .. }
+            | KeyError::ApprovalRejected { .. } => Self::new("AccessDeniedException", message),
             KeyError::MalformedPolicy { .. } => {
                 Self::new("MalformedPolicyDocumentException", message)
             }

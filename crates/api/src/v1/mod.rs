@@ -7,6 +7,7 @@ mod clock;
 mod keys;
 mod ledger;
 mod lifecycle;
+mod quorum;
 mod users;
 
 use http::{HeaderMap, Method, StatusCode, Uri};
@@ -114,6 +115,13 @@ async fn dispatch(
         ("GET", ["keys", key, "certificate"]) => keys::certificate(&asked, key).await,
         ("POST", ["keys", key, "enable"]) => keys::enable(&asked, key).await,
         ("POST", ["keys", key, "disable"]) => keys::disable(&asked, key).await,
+
+        ("GET", ["quorum"]) => quorum::rule(&asked).await,
+        ("PUT", ["quorum"]) => quorum::set_rule(&asked).await,
+        ("GET", ["quorum", "proposals"]) => quorum::list(&asked).await,
+        ("GET", ["quorum", "proposals", id]) => quorum::show(&asked, id).await,
+        ("POST", ["quorum", "proposals", id, "approve"]) => quorum::approve(&asked, id).await,
+        ("POST", ["quorum", "proposals", id, "reject"]) => quorum::reject(&asked, id).await,
 
         ("GET", ["ledger", "keys", key, "versions"]) => ledger::under_kms_key(&asked, key).await,
         ("GET", ["ledger", "keys", key, "impact"]) => ledger::impact_of_kms_key(&asked, key).await,
@@ -245,6 +253,10 @@ fn decode(text: &str) -> Result<String, Problem> {
 impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Self {
         match error {
+            KeyError::ApprovalNeeded { proposal, .. }
+            | KeyError::ApprovalRejected { proposal, .. } => Self::unapproved(proposal, error),
+            KeyError::NoSuchProposal => Self::not_found(error),
+            KeyError::ApprovalInvalid { .. } => Self::invalid(error),
             KeyError::NoSuchKey { .. }
             | KeyError::NoSuchKeyVersion { .. }
             | KeyError::NoSuchAlias { .. }

@@ -18,6 +18,8 @@ mod limits;
 mod objects;
 mod page;
 mod pairs;
+mod quorum;
+mod quorum_page;
 mod rewrap;
 mod rotation;
 mod start;

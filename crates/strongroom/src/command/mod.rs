@@ -5,6 +5,7 @@
 
 mod audit;
 mod config;
+mod custodian;
 mod dev;
 mod fsck;
 mod hsm;
@@ -13,6 +14,7 @@ mod keys;
 mod lifecycle;
 mod objects;
 mod output;
+mod quorum;
 mod serve;
 mod simulate;
 mod user;
@@ -52,6 +54,11 @@ enum Command {
     User(WithRemote<user::UserCommand>),
     /// KMS keys: list, create, enable, disable, rotate, delete, and what they protect.
     Keys(WithRemote<keys::KeysCommand>),
+    /// Dual control: name the custodians, see what they have to approve, approve, reject.
+    Quorum(WithRemote<quorum::QuorumCommand>),
+    /// A custodian's signing key, and signing without a daemon.
+    #[command(subcommand)]
+    Custodian(custodian::CustodianCommand),
     /// Objects: which key protects each version, archive, restore.
     Objects(WithRemote<objects::ObjectsCommand>),
     /// Lifecycle: run what is due, show jobs.
@@ -109,6 +116,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Init(arguments) => client(init::run(arguments)),
         Command::User(asked) => client(user::run(asked, json)),
         Command::Keys(asked) => client(keys::run(asked, json)),
+        Command::Quorum(asked) => client(quorum::run(asked, json)),
+        Command::Custodian(command) => custodian::run(command, json),
         Command::Objects(asked) => client(objects::run(asked, json)),
         Command::Lifecycle(asked) => client(lifecycle::run(asked, json)),
         Command::Audit(command) => client(audit::run(command, json)),

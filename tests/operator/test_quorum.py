@@ -1,0 +1,218 @@
+"""Dual control: custodians who have to agree, driven by boto3, the command line and the HTTP API."""
+
+import json
+import re
+import stat
+
+import pytest
+from botocore.exceptions import ClientError
+from daemon import Daemon, Refused
+from deployment import refuses, run
+
+PROPOSAL = re.compile(r"\b[0-9a-f]{32}\b")
+NAMES = ("ada", "ben", "cleo")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """The private keys of three custodians, each in a file of its own."""
+    directory = tmp_path_factory.mktemp("custodians")
+    files = {}
+    for name in NAMES:
+        files[name] = directory / f"{name}.key"
+        done = run("custodian", "new", name, "--output", files[name])
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(rf"{name}\+[0-9a-f]{{8}}\+\S+\n", done.stdout)
+        (directory / f"{name}.vkey").write_text(done.stdout)
+    return files
+
+
+def named(keys, names=NAMES):
+    return [argument for name in names for argument in ("--custodian", keys[name].with_suffix(".vkey"))]
+
+
+@pytest.fixture(scope="module")
+def guarded(daemon):
+    """A daemon on which two of three custodians have to agree, once `enrolled` has been there."""
+    return daemon
+
+
+@pytest.fixture(scope="module", autouse=True)
+def enrolled(guarded, keys):
+    before = guarded.cli("quorum", "rule")
+    assert "one administrator alone can do everything" in before.stdout
+    told = guarded.cli("quorum", "set", "--threshold", 2, *named(keys))
+    assert told.stdout.startswith("2 of 3 custodians have to agree\n"), told.stdout
+    return told
+
+
+def refused_for_now(call, **arguments):
+    """The call is refused; gives the id of the proposal that the refusal names."""
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    error = caught.value.response
+    assert error["Error"]["Code"] == "AccessDeniedException", error
+    assert error["ResponseMetadata"]["HTTPStatusCode"] == 400
+    message = error["Error"]["Message"]
+    assert "send the same request again" in message, message
+    return PROPOSAL.search(message)[0]
+
+
+def approve(daemon, keys, proposal, *names):
+    for name in names:
+        daemon.cli("quorum", "approve", proposal, "--key", keys[name], "--yes")
+
+
+def test_a_key_of_a_custodian_is_for_its_owner_and_is_not_written_over(keys):
+    assert stat.S_IMODE(keys["ada"].stat().st_mode) == 0o600
+    text = keys["ada"].read_text()
+    assert text.startswith("PRIVATE+KEY+ada+")
+    refuses(run("custodian", "new", "ada", "--output", keys["ada"]), "there is a file")
+    assert keys["ada"].read_text() == text
+    public = run("custodian", "key", keys["ada"], "--json")
+    assert json.loads(public.stdout)["verifier_key"] == keys["ada"].with_suffix(".vkey").read_text().strip()
+    refuses(run("custodian", "new", "two words", "--output", keys["ada"].with_name("x")), "name of a custodian")
+    refuses(run("custodian", "key", keys["ada"].with_suffix(".vkey")), "may be read by others")
+
+
+def test_boto3_schedules_a_deletion_when_two_have_approved(guarded, keys):
+    kms = guarded.kms()
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    asked = dict(KeyId=key, PendingWindowInDays=7)
+    proposal = refused_for_now(kms.schedule_key_deletion, **asked)
+    assert refused_for_now(kms.schedule_key_deletion, **asked) == proposal
+    shown = guarded.cli("quorum", "show", proposal).stdout
+    assert "ScheduleKeyDeletion" in shown and '"days": 7' in shown and guarded.ready["access_key_id"] in shown
+    approve(guarded, keys, proposal, "ada")
+    again = guarded.cli("quorum", "approve", proposal, "--key", keys["ada"], "--yes", check=False)
+    refuses(again, "counts once")
+    assert refused_for_now(kms.schedule_key_deletion, **asked) == proposal
+    approve(guarded, keys, proposal, "cleo")
+    # Neither another waiting time nor another requester is the same request.
+    assert refused_for_now(kms.schedule_key_deletion, KeyId=key, PendingWindowInDays=8) != proposal
+    with pytest.raises(Refused) as caught:
+        guarded.api("POST", f"/v1/keys/{key}/schedule-deletion", {"days": 7})
+    problem = caught.value.problem
+    assert caught.value.status == 403 and problem["type"].endswith(":approval-needed")
+    assert problem["proposal"] != proposal
+    found = guarded.api("GET", problem["proposal_url"])
+    assert (found["state"], found["requester"]) == ("open", "administrator")
+    assert kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
+
+    assert kms.schedule_key_deletion(**asked)["KeyState"] == "PendingDeletion"
+    kms.cancel_key_deletion(KeyId=key)
+    assert refused_for_now(kms.schedule_key_deletion, **asked) != proposal
+    assert guarded.metric("strongroom_refusals_total", api="kms", code="AccessDeniedException") >= 4
+    assert guarded.metric("strongroom_quorum_total", operation="ScheduleKeyDeletion", outcome="approved") == 1
+
+
+def test_a_policy_and_limits_wait_too_and_a_rejection_is_final(guarded, keys, tmp_path):
+    kms = guarded.kms()
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    policy = kms.get_key_policy(KeyId=key)["Policy"]
+    proposal = refused_for_now(kms.put_key_policy, KeyId=key, Policy=policy)
+    guarded.cli("quorum", "reject", proposal, "--key", keys["ben"], "--yes")
+    with pytest.raises(ClientError, match="custodian ben has rejected"):
+        kms.put_key_policy(KeyId=key, Policy=policy)
+    refuses(guarded.cli("quorum", "approve", proposal, "--key", keys["ada"], "--yes", check=False), "closed")
+
+    limit = ("keys", "limit", key, "--uses", 7)
+    done = guarded.cli(*limit, check=False)
+    refuses(done, "needs the approval of 2 custodians", "give this command again")
+    proposal = PROPOSAL.search(done.stderr)[0]
+    assert proposal in guarded.cli("quorum", "list").stdout
+    # One of them signs on a machine of her own.
+    file, line = tmp_path / "proposal.json", tmp_path / "signature"
+    guarded.cli("quorum", "show", proposal, "--output", file)
+    vkey = guarded.data / "audit.vkey"
+    signed = run("custodian", "sign", file, "--key", keys["ada"], "--verifier-key", vkey, "--yes")
+    assert signed.returncode == 0, signed.stderr
+    line.write_text(signed.stdout)
+    guarded.cli("quorum", "approve", proposal, "--signature", line)
+    approve(guarded, keys, proposal, "ben")
+    assert "7" in guarded.cli(*limit).stdout
+    assert proposal not in guarded.cli("quorum", "list").stdout
+    listed = guarded.cli("quorum", "list", "--all", json_output=True)["proposals"]
+    assert {one["id"]: one["state"] for one in listed}[proposal] == "carried-out"
+
+
+def test_a_custodian_signs_only_what_is_shown(guarded, keys, tmp_path):
+    kms = guarded.kms()
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    proposal = refused_for_now(kms.schedule_key_deletion, KeyId=key, PendingWindowInDays=30)
+    file = tmp_path / "proposal.json"
+    guarded.cli("quorum", "show", proposal, "--output", file)
+    whole = json.loads(file.read_text())
+    sign = ("custodian", "sign", file, "--key", keys["ada"])
+    refuses(run(*sign, stdin="y\n"), "not a terminal", "--yes")
+    refuses(run(*sign, "--yes", "--verifier-key", "elsewhere+00000000+AA"), "of the deployment")
+    for member, altered in (
+        ("request", whole["request"].replace("30", "7")),
+        ("id", "0" * 32),
+        ("approval_text", whole["rejection_text"]),
+        ("rejection_text", whole["approval_text"]),
+        ("approval_text", whole["approval_text"].replace("30", "7")),
+    ):
+        file.write_text(json.dumps({**whole, member: altered}))
+        refuses(run(*sign, "--yes"), "does not say what it asks to sign")
+    # What somebody else has signed is none of a custodian's.
+    stranger = tmp_path / "eve.key"
+    run("custodian", "new", "eve", "--output", stranger)
+    done = guarded.cli("quorum", "approve", proposal, "--key", stranger, "--yes", check=False)
+    refuses(done, "not by a custodian")
+
+
+def test_requests_that_are_not_as_described_are_refused(guarded):
+    with pytest.raises(Refused) as caught:
+        guarded.api("POST", "/v1/quorum/proposals/" + "0" * 32 + "/approve", {"signature": "x"}, token="x" * 43)
+    assert caught.value.status == 401
+    for path, body, status in (
+        ("/v1/quorum/proposals/" + "0" * 32 + "/approve", {"signature": "x"}, 404),
+        ("/v1/quorum/proposals/nonsense/approve", {"signature": "x"}, 400),
+        ("/v1/quorum/proposals/nonsense/reject", {}, 400),
+    ):
+        with pytest.raises(Refused) as caught:
+            guarded.api("POST", path, body)
+        assert caught.value.status == status, path
+    for body, word in (
+        ({"threshold": 1, "custodians": []}, "threshold"),
+        ({"threshold": 2, "custodians": ["nobody"]}, "not the public key"),
+        ({"threshold": 2, "custodians": [], "operations": ["Whatever"]}, "ScheduleKeyDeletion"),
+        ({"threshold": 2}, "custodians"),
+    ):
+        with pytest.raises(Refused) as caught:
+            guarded.api("PUT", "/v1/quorum", body)
+        assert caught.value.status == 400 and word in caught.value.problem["detail"], caught.value.problem
+
+
+def test_other_custodians_take_the_approval_of_those_there_are_and_all_holds_after_a_restart(guarded, keys):
+    set_other = ("quorum", "set", "--threshold", 2, *named(keys, ("ada", "ben")), "--operation", "PutKeyPolicy")
+    done = guarded.cli(*set_other, check=False)
+    refuses(done, "needs the approval of 2 custodians")
+    proposal = PROPOSAL.search(done.stderr)[0]
+    approve(guarded, keys, proposal, "ben", "cleo")
+    guarded.restart()
+    told = guarded.cli(*set_other).stdout
+    assert told.startswith("2 of 2 custodians") and "generation  2" in told and "ScheduleKeyDeletion" not in told
+    kms = guarded.kms()
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    assert kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)["KeyState"] == "PendingDeletion"
+
+
+def test_an_auditor_sees_from_the_log_alone_who_has_approved(guarded, keys, tmp_path):
+    verify = ("audit", "verify", "--directory", guarded.data / "audit")
+    told = guarded.cli(*verify).stdout
+    assert re.search(r"ScheduleKeyDeletion of arn:\S+ by SRAK\w+, approved by ada, cleo", told), told
+    assert re.search(r"SetKeyLimits of arn:\S+ by administrator, approved by ada, ben", told), told
+    assert re.search(r"ChangeQuorumRule of the deployment by administrator, approved by ben, cleo", told), told
+    whole = guarded.cli(*verify, json_output=True)["quorum"]
+    assert [len(act["custodians"]) for act in whole["acts"]] == [2, 2, 2]
+    assert whole["findings"] == [] and whole["remarks"] == []
+    # Another log's rule and signatures are none of this one.
+    other = tmp_path / "other"
+    quiet = Daemon(other).start()
+    try:
+        told = quiet.cli("audit", "verify", "--directory", quiet.data / "audit", json_output=True)
+        assert told["quorum"] == {"rule_sha256": None, "acts": [], "findings": [], "remarks": []}
+    finally:
+        quiet.stop()
