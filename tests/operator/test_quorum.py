@@ -216,3 +216,57 @@ def test_an_auditor_sees_from_the_log_alone_who_has_approved(guarded, keys, tmp_
         assert told["quorum"] == {"rule_sha256": None, "acts": [], "findings": [], "remarks": []}
     finally:
         quiet.stop()
+
+
+def test_a_root_ceremony_begins_a_deployment_and_leaves_a_transcript_that_all_have_signed(deploy, keys, tmp_path):
+    made = deploy()
+    transcript = tmp_path / "transcript"
+    hold = ("hsm", "ceremony", "run", "--config", made.file, "--transcript", transcript, *named(keys))
+    officer = ("--blank-tokens", "--so-pin-file", made.hsm / "officer.pin")
+    refuses(made.command(*hold, "--threshold", 4, *officer), "threshold")
+    assert not (made.directory / "data").exists()
+    done = made.command(*hold, "--threshold", 2, "--present", "an auditor", "--key", keys["ada"], *officer)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fit for use" in done.stdout and "never extractable" in done.stdout, done.stdout
+    printed = dict(re.findall(r"^(access key id|secret access key) +(\S+)$", done.stdout, re.M))
+    made.credentials = printed["access key id"], printed["secret access key"]
+    made.admin_token = (made.directory / "admin.token").read_text().strip()
+    refuses(made.command(*hold, "--threshold", 2), "there is a file")
+
+    vkey = made.directory / "data/audit.vkey"
+    verify = ("hsm", "ceremony", "verify", transcript, "--verifier-key", vkey)
+    refuses(made.command(*verify), "ben has not signed it")
+    for name in ("ben", "cleo", "cleo"):
+        assert made.command("hsm", "ceremony", "sign", transcript, "--key", keys[name]).returncode == 0
+    holds = made.command(*verify)
+    assert holds.returncode == 0, holds.stdout + holds.stderr
+    for told in ("2 of 3 custodians", "signed by  ada", "signed by  cleo", "present    an auditor", "the transcript holds"):
+        assert told in holds.stdout, holds.stdout
+    whole = json.loads(made.command(*verify, "--json").stdout)
+    [token] = whole["transcript"]["tokens"]
+    assert token["passed"] and len(token["keys"]) == 3 and whole["doubts"] == []
+    assert all(key["never_extractable"] and key["local"] for key in token["keys"])
+
+    note = transcript.read_text()
+    for what, altered, why in (
+        ("the token", note.replace('"never_extractable": true', '"never_extractable": false', 1), "not valid"),
+        ("a signature", note.rsplit("\n", 2)[0] + "\n", "cleo has not signed it"),
+        ("no note", "whatever", "not signed by the key"),
+    ):
+        transcript.write_text(altered)
+        refuses(made.command(*verify), why)
+    transcript.write_text(note)
+    refuses(made.command(*verify[:-1], keys["ada"].with_suffix(".vkey")), "of another deployment")
+    stranger = tmp_path / "eve.key"
+    run("custodian", "new", "eve", "--output", stranger)
+    refuses(made.command("hsm", "ceremony", "sign", transcript, "--key", stranger), "eve is not a custodian")
+
+    again = [argument if argument != transcript else tmp_path / "second" for argument in hold]
+    refuses(made.command(*again, "--threshold", 2), "holds a deployment already")
+    made.start()
+    assert "takes the approval of custodians" in made.log.read_text()
+    kms = made.kms()
+    proposal = refused_for_now(kms.schedule_key_deletion, KeyId=kms.create_key()["KeyMetadata"]["KeyId"])
+    approve(made, keys, proposal, "ada", "cleo")
+    assert made.cli("audit", "verify", "--directory", made.directory / "data/audit", json_output=True)["quorum"]["findings"] == []
+    made.stop()

@@ -321,6 +321,15 @@ impl Journal {
         Ok(())
     }
 
+    /// Puts on the log that something is so. Gives the place of the entry.
+    pub(crate) async fn tell(
+        &self,
+        caller: &Caller,
+        entry: &Entry<'_>,
+    ) -> Result<LeafIndex, KeyError> {
+        self.append(caller, entry, None).await
+    }
+
     /// Makes a change of keys or users: its entry first, then `prepared` in one batch.
     ///
     /// A refusal to prepare it is on the log and is the answer. A batch that is not acknowledged

@@ -20,7 +20,7 @@ use crate::journal::{Entry, Event, Journal};
 use crate::kms::Kms;
 use crate::ledger::{LEDGER, UNDER_CUSTOMER_KEY};
 use crate::objects::ObjectKeys;
-use crate::quorum::Quorum;
+use crate::quorum::{Quorum, sha256_of};
 use crate::rows::{self, SERVICE_KEYS, ServiceKeyRow};
 use crate::users::{USERS, Users};
 
@@ -211,6 +211,23 @@ impl KeyService {
     ) -> Result<(), KeyError> {
         let entry = Entry::new(Event::Service, event).detail(detail);
         self.journal.settle(caller, entry, Ok(())).await
+    }
+
+    /// Has the key of the audit log sign a text, once an event with the text's hash is on the log:
+    /// gives the C2SP signed note, to which others can add their signatures.
+    ///
+    /// # Errors
+    /// [`KeyError::AuditUnavailable`], [`KeyError::NotCertified`].
+    pub async fn certify(
+        &self,
+        event: &'static str,
+        text: &str,
+        caller: &Caller,
+    ) -> Result<String, KeyError> {
+        let detail = serde_json::json!({ "note_sha256": sha256_of(text) });
+        let entry = Entry::new(Event::Service, event).detail(detail);
+        let index = self.journal.tell(caller, &entry).await?;
+        Ok(self.journal.certify(index, text).await?.note)
     }
 }
 

@@ -352,6 +352,8 @@ pub enum TokenFunction {
     HasKey,
     /// [`Token::public_key`].
     PublicKey,
+    /// The attributes of a key are read back.
+    Describe,
     /// [`Token::generate_wrapped`].
     GenerateWrapped,
     /// [`Token::seal`].
@@ -389,6 +391,7 @@ impl TokenFunction {
             Self::CreateSigningKey => "create_signing_key",
             Self::HasKey => "has_key",
             Self::PublicKey => "public_key",
+            Self::Describe => "describe",
             Self::GenerateWrapped => "generate_wrapped",
             Self::Seal => "seal",
             Self::Open => "open",

@@ -11,6 +11,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::attributes::KeyAttributes;
 use crate::config::ModuleConfig;
 use crate::conformance::Report;
 use crate::limits::{MESSAGE_LEN_BYTES_MAX, TAG_LEN_BYTES};
@@ -108,6 +109,11 @@ pub(crate) enum Request<'a> {
         label: &'a str,
     },
     PublicKey {
+        label: &'a str,
+    },
+    /// Read back the attributes of a key.
+    Describe {
+        kind: KeyKind,
         label: &'a str,
     },
     GenerateWrapped {
@@ -210,9 +216,10 @@ impl Request<'_> {
             Self::MakeShared { modulus } => modulus.len(),
             // Of no fixed length, and asked for once in the life of a token.
             Self::TakeShared { .. } | Self::DropShared { .. } => MESSAGE_LEN_BYTES_MAX,
-            Self::Create { label, .. } | Self::HasKey { label } | Self::PublicKey { label } => {
-                label.len()
-            }
+            Self::Create { label, .. }
+            | Self::HasKey { label }
+            | Self::PublicKey { label }
+            | Self::Describe { label, .. } => label.len(),
             Self::GenerateWrapped { kek }
             | Self::GenerateWrappedMacKey { kek, .. }
             | Self::GenerateWrappedPair { kek, .. } => kek.len(),
@@ -264,6 +271,7 @@ pub(crate) enum Answer<'a> {
         bytes: &'a [u8],
     },
     Carried(Carried),
+    Attributes(KeyAttributes),
     Pair {
         private: &'a [u8],
         public: &'a [u8],
@@ -367,7 +375,7 @@ pub(crate) fn encode_answer(number: u64, answer: &Answer<'_>) -> io::Result<Fram
             | Refusal::NoSuchKey(KeyLabel(text))
             | Refusal::KeyExists(KeyLabel(text)),
         ) => text.len(),
-        Answer::Carried(_) => MESSAGE_LEN_BYTES_MAX,
+        Answer::Carried(_) | Answer::Attributes(_) => MESSAGE_LEN_BYTES_MAX,
         Answer::Done | Answer::Truth(_) | Answer::Refused(_) => 0,
     };
     encode(number, answer, variable_len_bytes)

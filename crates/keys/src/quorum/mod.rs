@@ -51,6 +51,7 @@ pub use history::{GuardedAct, QuorumFinding, QuorumHistory, QuorumReport};
 pub use proposals::{Approval, Proposal, ProposalState};
 pub use rule::{NewQuorumRule, QuorumRule};
 pub use statement::Statement;
+pub(crate) use statement::sha256_of;
 
 /// What a rule can guard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -19,6 +19,16 @@ pub struct NewQuorumRule {
     pub operations: Vec<GuardedOperation>,
 }
 
+impl NewQuorumRule {
+    /// Whether it can be a rule at all.
+    ///
+    /// # Errors
+    /// [`KeyError::InvalidRequest`].
+    pub fn check(&self) -> Result<(), KeyError> {
+        QuorumRule::new(self, 1).map(drop)
+    }
+}
+
 /// A rule of dual control.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QuorumRule {

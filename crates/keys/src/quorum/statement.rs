@@ -131,6 +131,6 @@ pub(super) fn canonical(value: &Value) -> String {
 }
 
 /// The SHA-256 of a text, in hexadecimal.
-pub(super) fn sha256_of(text: &str) -> String {
+pub(crate) fn sha256_of(text: &str) -> String {
     HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref())
 }

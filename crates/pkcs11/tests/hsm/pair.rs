@@ -132,6 +132,16 @@ async fn a_ceremony_puts_the_same_keys_on_both_and_on_nothing_else() {
     for hsm in [&two.first, &two.second] {
         let alone = HsmToken::start(hsm.config()).await.expect("it starts");
         assert!(alone.has_key(&mark).await.expect("asked"));
+        // What the two share was wrapped on its way, and can be so no more.
+        let attributes = alone.key_attributes(&keys()).await.expect("they are there");
+        for key in &attributes {
+            assert_eq!(
+                (key.sensitive, key.extractable),
+                (Some(true), Some(false)),
+                "{key:?}"
+            );
+            assert!(!key.never_left(), "{key:?}");
+        }
         let key = alone.generate_wrapped(&keys().kek).await.expect("a key");
         let sealed = alone.seal(&key, b"context", b"secret").await;
         let opened = pair.open(&key, b"context", &sealed.expect("sealed")).await;

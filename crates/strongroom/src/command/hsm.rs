@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use strongroom_keys::token_keys;
 use strongroom_pkcs11::{HsmConfig, HsmToken, Transcript, conformance, init_token, make_pair};
 
+use super::ceremony::{self, CeremonyCommand};
 use super::output;
 use crate::config::{Config, TokenSettings};
 use crate::failure::{Advise as _, advised};
@@ -37,6 +38,9 @@ pub(crate) enum HsmCommand {
     ///
     /// Prints a transcript to be kept with the papers of the tokens.
     Pair(PairArguments),
+    /// The ceremony in which a deployment gets its root keys and custodians, and its transcript.
+    #[command(subcommand)]
+    Ceremony(CeremonyCommand),
 }
 
 #[derive(Args)]
@@ -73,6 +77,7 @@ pub(super) async fn run(command: HsmCommand, json: bool) -> anyhow::Result<()> {
             test(&tokens, json).await
         }
         HsmCommand::Pair(arguments) => pair(&arguments, json).await,
+        HsmCommand::Ceremony(command) => Box::pin(ceremony::run(command, json)).await,
     }
 }
 
@@ -121,7 +126,7 @@ async fn pair(arguments: &PairArguments, json: bool) -> anyhow::Result<()> {
         }
     }
     let making = output::progress("making the keys on both tokens");
-    let transcript = ceremony(&configs).await?;
+    let transcript = make_keys(&configs).await?;
     drop(making);
     output::lines(
         json,
@@ -130,7 +135,7 @@ async fn pair(arguments: &PairArguments, json: bool) -> anyhow::Result<()> {
     )
 }
 
-async fn ceremony([first, second]: &[HsmConfig; 2]) -> anyhow::Result<Transcript> {
+async fn make_keys([first, second]: &[HsmConfig; 2]) -> anyhow::Result<Transcript> {
     // Each passes its conformance test before a key is put on it.
     let first = HsmToken::start(first.clone()).await?;
     let second = HsmToken::start(second.clone()).await?;

@@ -4,6 +4,7 @@
 //! 2 usage.
 
 mod audit;
+mod ceremony;
 mod config;
 mod custodian;
 mod dev;
@@ -68,7 +69,7 @@ enum Command {
     Audit(audit::AuditCommand),
     /// Rehearse a lifecycle policy on years of simulated time.
     Simulate(simulate::SimulateArguments),
-    /// Tokens: the conformance test, and making two of them a pair.
+    /// Tokens: the conformance test, making two of them a pair, and the ceremony of the first day.
     #[command(subcommand)]
     Hsm(hsm::HsmCommand),
     /// Check the rows of a stopped store against each other, and that the stored bytes are there.
