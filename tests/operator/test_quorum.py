@@ -1,12 +1,15 @@
 """Dual control: custodians who have to agree, driven by boto3, the command line and the HTTP API."""
 
 import json
+import os
+import pty
 import re
 import stat
+import subprocess
 
 import pytest
 from botocore.exceptions import ClientError
-from daemon import Daemon, Refused
+from daemon import BINARY, Daemon, Refused
 from deployment import refuses, run
 
 PROPOSAL = re.compile(r"\b[0-9a-f]{32}\b")
@@ -25,6 +28,19 @@ def keys(tmp_path_factory):
         assert re.fullmatch(rf"{name}\+[0-9a-f]{{8}}\+\S+\n", done.stdout)
         (directory / f"{name}.vkey").write_text(done.stdout)
     return files
+
+
+def answered(answer, *arguments):
+    """Runs the binary on a terminal, at which somebody answers what it asks."""
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    try:
+        return subprocess.run(
+            [BINARY, *map(str, arguments)], stdin=theirs, capture_output=True, text=True, timeout=60,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def named(keys, names=NAMES):
@@ -146,6 +162,13 @@ def test_a_custodian_signs_only_what_is_shown(guarded, keys, tmp_path):
     sign = ("custodian", "sign", file, "--key", keys["ada"])
     refuses(run(*sign, stdin="y\n"), "not a terminal", "--yes")
     refuses(run(*sign, "--yes", "--verifier-key", "elsewhere+00000000+AA"), "of the deployment")
+    # On a terminal it is shown first, and signed when she agrees.
+    declined = answered("n", *sign)
+    assert declined.returncode == 1 and declined.stdout == "" and "nothing was signed" in declined.stderr
+    agreed = answered("y", *sign)
+    assert agreed.returncode == 0 and agreed.stdout.startswith("\N{EM DASH} ada "), agreed.stderr
+    for told in (proposal, "ScheduleKeyDeletion", key, '"days": 30', guarded.ready["access_key_id"], "approve as ada?"):
+        assert told in agreed.stderr, agreed.stderr
     for member, altered in (
         ("request", whole["request"].replace("30", "7")),
         ("id", "0" * 32),
@@ -224,8 +247,12 @@ def test_a_root_ceremony_begins_a_deployment_and_leaves_a_transcript_that_all_ha
     hold = ("hsm", "ceremony", "run", "--config", made.file, "--transcript", transcript, *named(keys))
     officer = ("--blank-tokens", "--so-pin-file", made.hsm / "officer.pin")
     refuses(made.command(*hold, "--threshold", 4, *officer), "threshold")
-    assert not (made.directory / "data").exists()
-    done = made.command(*hold, "--threshold", 2, "--present", "an auditor", "--key", keys["ada"], *officer)
+    # Somebody does not agree after the first step, so nothing more is done.
+    stopped = answered("n", *hold, "--threshold", 2, *officer)
+    assert stopped.returncode == 1 and "the ceremony was stopped" in stopped.stderr, stopped.stderr
+    assert "is initialised" in stopped.stdout and "root keys" not in stopped.stdout
+    assert not (made.directory / "data").exists() and not transcript.exists()
+    done = made.command(*hold, "--threshold", 2, "--present", "an auditor", "--key", keys["ada"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "fit for use" in done.stdout and "never extractable" in done.stdout, done.stdout
     printed = dict(re.findall(r"^(access key id|secret access key) +(\S+)$", done.stdout, re.M))

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use strongroom_audit::note_signers;
 
-use super::statement::canonical;
+use super::statement::{canonical, sha256_of};
 use super::{GuardedOperation, QuorumRule, Statement};
 
 /// Something that custodians have approved, and that was then done.
@@ -178,14 +178,11 @@ impl QuorumHistory {
                 "over a request with another hash",
             ),
             (
-                statement.request.as_ref().is_none_or(|request| {
-                    operation != GuardedOperation::ChangeQuorumRule
-                        || read["detail"]["rule"]
-                            .as_str()
-                            .and_then(QuorumRule::parse)
-                            .is_some_and(|rule| rule.request().members == *request)
-                }),
-                "over another rule",
+                statement
+                    .request
+                    .as_ref()
+                    .is_none_or(|request| is_what_was_done(operation, request, &read["detail"])),
+                "over something else than what was done",
             ),
             (
                 signers.len() >= rule.threshold(),
@@ -267,5 +264,22 @@ impl QuorumHistory {
 
     fn find(&mut self, entry: u64, what: String) {
         self.report.findings.push(QuorumFinding { entry, what });
+    }
+}
+
+/// Whether a request is the one whose act an entry tells of, as far as the entry tells.
+fn is_what_was_done(operation: GuardedOperation, request: &Value, detail: &Value) -> bool {
+    match operation {
+        GuardedOperation::ScheduleKeyDeletion => true,
+        GuardedOperation::PutKeyPolicy => {
+            request["policy"].as_str().map(sha256_of).as_deref() == detail["policy_sha256"].as_str()
+        }
+        GuardedOperation::SetKeyLimits => ["uses_max", "size_bytes_max", "not_before", "not_after"]
+            .into_iter()
+            .all(|limit| request[limit] == detail[limit]),
+        GuardedOperation::ChangeQuorumRule => detail["rule"]
+            .as_str()
+            .and_then(QuorumRule::parse)
+            .is_some_and(|rule| rule.request().members == *request),
     }
 }
