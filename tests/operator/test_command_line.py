@@ -19,6 +19,9 @@ keys compromise|keys rewrap|keys limits|keys limit
 objects|objects keys|objects archive|objects restore
 lifecycle|lifecycle run|lifecycle jobs
 audit|audit verify|audit events|audit entry|audit proof|audit check-proof|audit check-certificate
+quorum|quorum rule|quorum set|quorum list|quorum show|quorum approve|quorum reject
+custodian|custodian new|custodian key|custodian sign
+hsm ceremony|hsm ceremony run|hsm ceremony sign|hsm ceremony verify
 simulate|hsm|hsm test|fsck|scrub|completions
 """.strip().replace("\n", "|").split("|")
 
@@ -70,7 +73,8 @@ def test_help_says_what_a_command_does_and_how(command):
         ["objects", "restore", "s3://b/k", "--days", "many"], ["objects", "restore", "s3://b/k", "--days", "-1"],
         ["audit", "proof"], ["audit", "proof", "first"], ["audit", "events", "--from", "-1"], ["audit", "check-proof", "p", "e"],
         ["simulate"], ["simulate", "x", "--seed", "x"], ["hsm", "test", "--config", "a", "--data", "b"],
-        ["completions", "cobol"], ["fsck", "--nonsense"], ["init", "--config", "x", "--blank-token"],
+        ["quorum", "set", "--threshold", "many"], ["quorum", "approve"], ["custodian", "new", "ada"],
+        ["hsm", "ceremony", "run", "--config", "x"], ["completions", "cobol"], ["fsck", "--nonsense"], ["init", "--config", "x", "--blank-token"],
     ],
     ids=lambda arguments: " ".join(arguments) or "nothing",
 )
@@ -121,6 +125,8 @@ def printing(stocked):
         "keys limits": (["keys", "limits", key], ["BYTES", "1000000"]),
         "keys history": (["keys", "history", key], ["LAST USED", "active"]),
         "keys rewrap": (["keys", "rewrap", key, "--status"], ["KEY VERSION", "PER SECOND"]),
+        "quorum rule": (["quorum", "rule"], ["one administrator alone"]),
+        "quorum list": (["quorum", "list"], ["PROPOSAL", "REQUESTER"]),
         "objects keys": (["objects", "keys", uri], ["SSE-KMS", key, "STANDARD"]),
         "lifecycle run": (["lifecycle", "run"], ["moves begun"]),
         "lifecycle jobs": (["lifecycle", "jobs"], ["CLASS", "ORIGIN", "LAST ERROR"]),

@@ -459,6 +459,7 @@ def test_the_environment_overrides_the_file(deploy):
     assert deployment.stop() == 0
     lines = [json.loads(line) for line in deployment.log.read_text().splitlines()]
     assert any(line["level"] == "DEBUG" for line in lines)
+    assert any("no custodians are named" in line["fields"].get("message", "") for line in lines)
 
 
 def test_text_logs_are_lines_of_text(deploy):

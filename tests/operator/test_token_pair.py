@@ -44,6 +44,30 @@ def pair(deploy):
     return deployment.start()
 
 
+def test_a_root_ceremony_makes_a_pair_whose_keys_are_on_both(deploy, tmp_path):
+    deployment = deploy()
+    second = second_hsm(deployment)
+    custodians, keys = [], []
+    for name in ("ada", "ben"):
+        keys += ["--key", tmp_path / name]
+        made = deployment.command("custodian", "new", name, "--output", tmp_path / name)
+        custodians += ["--custodian", made.stdout.strip()]
+    transcript = tmp_path / "transcript"
+    hold = ("hsm", "ceremony", "run", "--config", deployment.file, "--transcript", transcript, "--threshold", 2, *custodians, *keys)
+    held = deployment.command(
+        *hold, "--blank-tokens", "--so-pin-file", deployment.hsm / "officer.pin",
+        "--second-so-pin-file", second / "officer.pin",
+    )
+    assert held.returncode == 0, held.stdout + held.stderr
+    vkey = deployment.directory / "data/audit.vkey"
+    verified = deployment.command("hsm", "ceremony", "verify", transcript, "--verifier-key", vkey, "--json")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    told = json.loads(verified.stdout)
+    assert told["signed_by"] == ["ada", "ben"] and told["doubts"] == []
+    ids = {key["id"] for token in told["transcript"]["tokens"] for key in token["keys"]}
+    assert len(told["transcript"]["tokens"]) == 2 and ids == {told["transcript"]["pair"]}
+
+
 def readiness(deployment):
     """The status of /readyz, and how each token is."""
     try:

@@ -17,6 +17,12 @@ pub struct Problem {
     pub status: u16,
     /// What was wrong this time.
     pub detail: String,
+    /// The proposal that custodians have to approve first, where it is that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<String>,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal_url: Option<String>,
 }
 
 impl Problem {
@@ -26,6 +32,8 @@ impl Problem {
             title,
             status: status.as_u16(),
             detail: detail.to_string(),
+            proposal: None,
+            proposal_url: None,
         }
     }
 
@@ -77,6 +85,21 @@ impl Problem {
             "Another daemon is to be asked",
             detail,
         )
+    }
+
+    /// Custodians have not approved it.
+    pub fn unapproved(proposal: impl ToString, detail: impl ToString) -> Self {
+        let proposal = proposal.to_string();
+        Self {
+            proposal_url: Some(format!("/v1/quorum/proposals/{proposal}")),
+            proposal: Some(proposal),
+            ..Self::new(
+                StatusCode::FORBIDDEN,
+                "approval-needed",
+                "The request takes the approval of custodians",
+                detail,
+            )
+        }
     }
 
     /// There is no such thing.

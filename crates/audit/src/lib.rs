@@ -18,6 +18,7 @@ mod proof;
 mod reader;
 mod seam;
 mod sequencer;
+mod signer;
 mod tile;
 mod tile_files;
 mod tree;
@@ -37,6 +38,7 @@ pub use reader::{ReadError, Reader};
 pub use seam::{
     AppendError, AuditLog, Certified, CertifyError, CheckpointSigner, LeafIndex, SignError,
 };
+pub use signer::{NoteSigner, note_of, note_signers};
 pub use tile::ENTRY_LEN_BYTES_MAX;
 pub use tile_files::TileError;
 pub use tree::TreeHash;

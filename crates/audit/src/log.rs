@@ -413,6 +413,10 @@ impl Log {
 
 #[async_trait]
 impl AuditLog for Log {
+    fn identity(&self) -> String {
+        self.verifier_key()
+    }
+
     async fn append(&self, entry: Vec<u8>) -> Result<LeafIndex, AppendError> {
         let written = self.shared.journal.append(&entry);
         let outcome = match (written, &self.shared.flusher) {

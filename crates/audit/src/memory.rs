@@ -69,6 +69,10 @@ impl Subtrees for Leaves {
 
 #[async_trait]
 impl AuditLog for MemoryLog {
+    fn identity(&self) -> String {
+        Self::verifier_key()
+    }
+
     async fn append(&self, entry: Vec<u8>) -> Result<LeafIndex, AppendError> {
         if entry.len() > ENTRY_LEN_BYTES_MAX {
             return Err(AppendError::TooLong {
@@ -178,6 +182,10 @@ impl FaultyLog {
 
 #[async_trait]
 impl AuditLog for FaultyLog {
+    fn identity(&self) -> String {
+        self.inner.identity()
+    }
+
     async fn append(&self, entry: Vec<u8>) -> Result<LeafIndex, AppendError> {
         let stopped = || AppendError::Stopped {
             reason: "a test stopped the log".to_owned(),

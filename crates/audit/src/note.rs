@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::tree::TreeHash;
 
 /// The signed-note type of a plain Ed25519 signature.
-const TYPE_ED25519: u8 = 0x01;
+pub(crate) const TYPE_ED25519: u8 = 0x01;
 
 /// The longest checkpoint that is read, bytes: room for the log's own signature and for well over
 /// the 16 foreign ones that a verifier must put up with.
@@ -115,7 +115,7 @@ impl VerifierKey {
         }
         let key = key.try_into().map_err(|_| Malformed)?;
         let verifier = Self::new(origin, key)?;
-        if id != data_encoding::HEXLOWER.encode(&verifier.id) {
+        if id != verifier.id_text() {
             return Err(VerifierKeyError::WrongId);
         }
         Ok(verifier)
@@ -126,6 +126,56 @@ impl VerifierKey {
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
+
+    /// The 32-byte Ed25519 public key.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+
+    /// The key id as the text form has it.
+    pub(crate) fn id_text(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.id)
+    }
+
+    /// The line that carries a signature by this key, with its newline.
+    pub(crate) fn signature_line(&self, signature: &[u8; 64]) -> String {
+        let mut signed = self.id.to_vec();
+        signed.extend_from_slice(signature);
+        format!(
+            "\u{2014} {} {}\n",
+            self.origin,
+            BASE64_STANDARD.encode(signed)
+        )
+    }
+
+    /// Whether a signature is one of `text` by this key: `false` when it is under another name or
+    /// id.
+    ///
+    /// # Errors
+    /// [`NoteError::BadSignature`]: it is under this name and id, and is none.
+    pub(crate) fn has_signed(
+        &self,
+        text: &str,
+        signature: &NoteSignature<'_>,
+    ) -> Result<bool, NoteError> {
+        if signature.name != self.origin.as_str() || signature.id != self.id {
+            return Ok(false);
+        }
+        let signature =
+            Signature::from_slice(&signature.bytes).map_err(|_| NoteError::BadSignature)?;
+        self.key
+            .verify_strict(text.as_bytes(), &signature)
+            .map_err(|_| NoteError::BadSignature)?;
+        Ok(true)
+    }
+}
+
+/// A signature of a note, by whomever.
+pub(crate) struct NoteSignature<'n> {
+    name: &'n str,
+    id: [u8; 4],
+    bytes: Vec<u8>,
 }
 
 impl fmt::Display for VerifierKey {
@@ -136,7 +186,7 @@ impl fmt::Display for VerifierKey {
             f,
             "{}+{}+{}",
             self.origin,
-            data_encoding::HEXLOWER.encode(&self.id),
+            self.id_text(),
             BASE64_STANDARD.encode(typed)
         )
     }
@@ -276,13 +326,7 @@ impl Checkpoint {
 
 /// Joins a text, which ends with a newline, and its signature to a signed note.
 pub(crate) fn signed_note(text: &str, signature: &[u8; 64], verifier: &VerifierKey) -> String {
-    let mut signed = verifier.id.to_vec();
-    signed.extend_from_slice(signature);
-    format!(
-        "{text}\n\u{2014} {} {}\n",
-        verifier.origin,
-        BASE64_STANDARD.encode(signed)
-    )
+    format!("{text}\n{}", verifier.signature_line(signature))
 }
 
 /// Why `text` is not one that [`crate::AuditLog::certify`] signs, if it is not.
@@ -306,6 +350,27 @@ pub(crate) fn unfit_to_certify(text: &str, origin: &Origin) -> Option<&'static s
 /// # Errors
 /// [`NoteError`].
 pub fn verify_note<'t>(note: &'t str, verifier: &VerifierKey) -> Result<&'t str, NoteError> {
+    let (signed, signatures) = signatures_of(note)?;
+    let mut is_signed = false;
+    for signature in signatures {
+        is_signed |= verifier.has_signed(signed, &signature?)?;
+    }
+    if !is_signed {
+        return Err(NoteError::Unsigned(verifier.origin.to_string()));
+    }
+    Ok(signed)
+}
+
+/// The text of a signed note, with its last newline, and its signatures, which nobody has checked.
+pub(crate) fn signatures_of(
+    note: &str,
+) -> Result<
+    (
+        &str,
+        impl Iterator<Item = Result<NoteSignature<'_>, NoteError>>,
+    ),
+    NoteError,
+> {
     use NoteError::Malformed;
     if note.len() > NOTE_LEN_BYTES_MAX {
         return Err(Malformed("it is longer than 128 KiB"));
@@ -321,9 +386,7 @@ pub fn verify_note<'t>(note: &'t str, verifier: &VerifierKey) -> Result<&'t str,
         .ok_or(Malformed("it does not end with a newline"))?;
     // With the newline that is the first of the empty line.
     let signed = &note[..=body.len()];
-
-    let mut is_signed = false;
-    for line in signatures.split('\n') {
+    let signatures = signatures.split('\n').map(|line| {
         let (name, signature) = line
             .strip_prefix("\u{2014} ")
             .and_then(|line| line.split_once(' '))
@@ -331,23 +394,16 @@ pub fn verify_note<'t>(note: &'t str, verifier: &VerifierKey) -> Result<&'t str,
         let signature = BASE64_STANDARD
             .decode(signature)
             .map_err(|_| Malformed("a signature is not base64"))?;
-        let (id, signature) = signature
+        let (id, bytes) = signature
             .split_first_chunk::<4>()
             .ok_or(Malformed("a signature is shorter than its key id"))?;
-        if name != verifier.origin.as_str() || *id != verifier.id {
-            continue;
-        }
-        let signature = Signature::from_slice(signature).map_err(|_| NoteError::BadSignature)?;
-        verifier
-            .key
-            .verify_strict(signed.as_bytes(), &signature)
-            .map_err(|_| NoteError::BadSignature)?;
-        is_signed = true;
-    }
-    if !is_signed {
-        return Err(NoteError::Unsigned(verifier.origin.to_string()));
-    }
-    Ok(signed)
+        Ok(NoteSignature {
+            name,
+            id: *id,
+            bytes: bytes.to_vec(),
+        })
+    });
+    Ok((signed, signatures))
 }
 
 /// The size that a text states whose signature nobody has checked.

@@ -79,6 +79,12 @@ pub enum CertifyError {
 /// - **Certifying** changes nothing but that a checkpoint may be published, and may be repeated.
 #[async_trait]
 pub trait AuditLog: Send + Sync + fmt::Debug + 'static {
+    /// Which log this is: its verifier key as text (C2SP signed-note), which no other log has.
+    /// Empty for a log that has no key of its own.
+    fn identity(&self) -> String {
+        String::new()
+    }
+
     /// Puts an entry on the log.
     ///
     /// # Errors

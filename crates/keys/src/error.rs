@@ -8,7 +8,7 @@ use strongroom_pkcs11::TokenError;
 
 use crate::arn::{AliasName, KeyArn, KeyReference, KeyVersion};
 use crate::kms::UseLimit;
-use crate::names::{BucketKeyId, GrantId};
+use crate::names::{BucketKeyId, GrantId, ProposalId};
 
 /// Why a key was not used, or a key or user not changed.
 ///
@@ -225,6 +225,62 @@ pub enum KeyError {
         rule: &'static str,
     },
 
+    // --- Dual control: for the custodians to decide.
+    /// What was asked needs the approval of custodians, and has not enough of it.
+    #[error(
+        "this needs the approval of {threshold} custodians, and {approvals} have approved: proposal \
+         {proposal} over exactly this request is open until {expires}; have it approved (strongroom \
+         quorum approve {proposal}), and then send the same request again"
+    )]
+    ApprovalNeeded {
+        /// The proposal over the request.
+        proposal: ProposalId,
+        /// How many custodians have approved it.
+        approvals: usize,
+        /// How many must.
+        threshold: usize,
+        /// Until when they can.
+        expires: String,
+    },
+    /// A custodian has rejected what was asked.
+    #[error(
+        "custodian {custodian} has rejected exactly this request (proposal {proposal}); it can be \
+         proposed again after {expires}"
+    )]
+    ApprovalRejected {
+        /// The proposal over the request.
+        proposal: ProposalId,
+        /// Who has rejected it.
+        custodian: String,
+        /// Until when that holds.
+        expires: String,
+    },
+    /// There is no such proposal.
+    #[error("there is no such proposal")]
+    NoSuchProposal,
+    /// The proposal takes no approvals and rejections any more.
+    #[error("proposal {proposal} is closed: {why}")]
+    ProposalClosed {
+        /// The proposal.
+        proposal: ProposalId,
+        /// Why.
+        why: &'static str,
+    },
+    /// What came as an approval or a rejection is none.
+    #[error("not an approval or rejection by a custodian: {why}")]
+    ApprovalInvalid {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The custodian has approved the proposal already; one custodian counts once.
+    #[error("custodian {custodian} has approved proposal {proposal} already, and counts once")]
+    ApprovedAlready {
+        /// The proposal.
+        proposal: ProposalId,
+        /// Who.
+        custodian: String,
+    },
+
     // --- Users.
     /// There is no user with such an access key.
     #[error("there is no such user")]
@@ -317,6 +373,12 @@ impl KeyError {
             Self::InvalidTag { .. } => "invalid-tag",
             Self::LimitExceeded { .. } => "limit-exceeded",
             Self::InvalidRequest { .. } => "invalid-request",
+            Self::ApprovalNeeded { .. } => "approval-needed",
+            Self::ApprovalRejected { .. } => "approval-rejected",
+            Self::NoSuchProposal => "no-such-proposal",
+            Self::ProposalClosed { .. } => "proposal-closed",
+            Self::ApprovalInvalid { .. } => "approval-invalid",
+            Self::ApprovedAlready { .. } => "approved-already",
             Self::NoSuchUser => "no-such-user",
             Self::UserDisabled => "user-disabled",
             Self::NotAuthentic => "not-authentic",

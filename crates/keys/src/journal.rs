@@ -29,6 +29,8 @@ pub(crate) enum Event {
     KeyAdministration,
     /// A user was made or changed.
     UserAdministration,
+    /// Custodians were named, or said what they think of a request.
+    Quorum,
     /// Something of the service as a whole, such as its start.
     Service,
 }
@@ -129,6 +131,15 @@ struct ObjectNamed<'a> {
     binding: Option<String>,
 }
 
+/// The approval by custodians under which something was done, or without which it was not.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct ApprovalNamed {
+    pub(crate) proposal: String,
+    /// What the custodians have signed, with their signatures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
+}
+
 /// One entry, but for who asked, when, and with what outcome.
 #[derive(Debug, Serialize)]
 pub(crate) struct Entry<'a> {
@@ -156,6 +167,8 @@ pub(crate) struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     from_context: Option<&'a std::collections::BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<ApprovalNamed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<serde_json::Value>,
 }
 
@@ -172,6 +185,7 @@ impl<'a> Entry<'a> {
             from_grant: None,
             context: None,
             from_context: None,
+            approval: None,
             detail: None,
         }
     }
@@ -215,6 +229,11 @@ impl<'a> Entry<'a> {
 
     pub(crate) fn source_context(mut self, context: &'a EncryptionContext) -> Self {
         self.from_context = Some(context.as_map()).filter(|pairs| !pairs.is_empty());
+        self
+    }
+
+    pub(crate) fn approval(mut self, approval: Option<ApprovalNamed>) -> Self {
+        self.approval = approval;
         self
     }
 
@@ -276,6 +295,11 @@ impl Journal {
         Self { log, clock }
     }
 
+    /// Which log this is, and so which deployment: the verifier key of the log.
+    pub(crate) fn deployment(&self) -> String {
+        self.log.identity()
+    }
+
     /// Lets `result` out once it is on the log. When the log does not take it the result is
     /// dropped, which wipes what keys it holds, and the answer is [`KeyError::AuditUnavailable`].
     pub(crate) async fn settle<T>(
@@ -309,6 +333,15 @@ impl Journal {
     ) -> Result<(), KeyError> {
         self.append(caller, entry, Some(refusal)).await?;
         Ok(())
+    }
+
+    /// Puts on the log that something is so. Gives the place of the entry.
+    pub(crate) async fn tell(
+        &self,
+        caller: &Caller,
+        entry: &Entry<'_>,
+    ) -> Result<LeafIndex, KeyError> {
+        self.append(caller, entry, None).await
     }
 
     /// Makes a change of keys or users: its entry first, then `prepared` in one batch.

@@ -30,6 +30,7 @@ mod kms;
 mod ledger;
 mod names;
 mod objects;
+mod quorum;
 mod rewrap;
 mod rows;
 mod service;
@@ -61,10 +62,14 @@ pub use ledger::{
     Tally, Weight,
 };
 pub use names::{
-    BindingId, BucketKeyId, CustomerFingerprint, GrantId, KeyMaterialId, ObjectName,
+    BindingId, BucketKeyId, CustomerFingerprint, GrantId, KeyMaterialId, ObjectName, ProposalId,
     ProtectedVersion,
 };
 pub use objects::ObjectKeys;
+pub use quorum::{
+    Approval, GuardedAct, GuardedOperation, NewQuorumRule, Proposal, ProposalState, Quorum,
+    QuorumFinding, QuorumHistory, QuorumReport, QuorumRule, Statement,
+};
 pub use rewrap::{RewrapEntry, RewrapScope};
 pub use service::{KeyLimits, KeyService, KeysConfig};
 pub use store_keys::{SealedSigner, StoreKeys};

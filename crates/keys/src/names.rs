@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
-use strongroom_environment::Entropy;
+use strongroom_environment::{Entropy, Timestamp};
 
 use crate::error::KeyError;
 
@@ -69,6 +69,12 @@ byte_id! {
 }
 
 byte_id! {
+    /// A proposal for the custodians: the microsecond in which it was opened, and eight random
+    /// bytes, so that ids are in the order of time.
+    ProposalId, 16
+}
+
+byte_id! {
     /// Sixteen random bytes that an upload is given when it begins and its object version keeps.
     ///
     /// The wrapping of the data key is bound to it, so a wrapped key that is moved to another
@@ -85,6 +91,16 @@ byte_id! {
     /// By what a customer's key is told from others without knowing it: HMAC-SHA-256 (FIPS 198-1)
     /// of the key under the ledger key.
     CustomerFingerprint, 32
+}
+
+impl ProposalId {
+    pub(crate) fn new(opened: Timestamp, entropy: &dyn Entropy) -> Self {
+        let mut bytes = [0; Self::LEN_BYTES];
+        let (moment, random) = bytes.split_at_mut(8);
+        moment.copy_from_slice(&opened.micros().to_be_bytes());
+        entropy.fill(random);
+        Self(bytes)
+    }
 }
 
 impl BindingId {

@@ -16,6 +16,7 @@ use crate::error::KeyError;
 use crate::journal::{Entry, Event, Journal};
 use crate::kms::Kms;
 use crate::objects::ObjectKeys;
+use crate::quorum::{Quorum, sha256_of};
 use crate::store_keys::StoreKeys;
 use crate::users::Users;
 
@@ -111,7 +112,16 @@ impl KeyService {
         config.check()?;
         let identity = token.identity();
         let journal = Arc::new(Journal::new(audit, Arc::clone(&clock)));
+        let quorum = Arc::new(Quorum::new(
+            Arc::clone(&token),
+            Arc::clone(&meta),
+            Arc::clone(&journal),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+        ));
+        let rule = quorum.start().await?;
         let kms = Arc::new(Kms::new(
+            quorum,
             Home {
                 region: config.region,
                 account: config.account,
@@ -135,7 +145,10 @@ impl KeyService {
             kms.ensure_service_key(&AliasName::new(alias)?, description)
                 .await?;
         }
-        let started = serde_json::json!({ "token": identity });
+        let mut started = serde_json::json!({ "token": identity });
+        if let Some(rule) = rule {
+            started["quorum_rule_sha256"] = rule.sha256().into();
+        }
         let custody = Arc::clone(&kms) as Arc<dyn KeyCustody>;
         let StoreKeys {
             objects,
@@ -171,6 +184,23 @@ impl KeyService {
         caller: &Caller,
     ) -> Result<(), KeyError> {
         log_event(&self.journal, event, detail, caller).await
+    }
+
+    /// Has the key of the audit log sign a text, once an event with the text's hash is on the log:
+    /// gives the C2SP signed note, to which others can add their signatures.
+    ///
+    /// # Errors
+    /// [`KeyError::AuditUnavailable`], [`KeyError::NotCertified`].
+    pub async fn certify(
+        &self,
+        event: &'static str,
+        text: &str,
+        caller: &Caller,
+    ) -> Result<String, KeyError> {
+        let detail = serde_json::json!({ "note_sha256": sha256_of(text) });
+        let entry = Entry::new(Event::Service, event).detail(detail);
+        let index = self.journal.tell(caller, &entry).await?;
+        Ok(self.journal.certify(index, text).await?.note)
     }
 }
 

@@ -41,6 +41,8 @@ pub async fn ensure_escrow_key(token: &dyn Token) -> Result<Vec<u8>, KeyError> {
     }
     Ok(token.escrow_public_key(&escrow).await?)
 }
+/// Says that there is a rule of dual control; it is used for nothing else.
+pub(crate) const QUORUM_MARK: &str = "strongroom-quorum-1";
 
 /// The keys of the service that are on its token for good.
 #[must_use]

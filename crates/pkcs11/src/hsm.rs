@@ -143,7 +143,7 @@ impl HsmToken {
     }
 
     /// Has `request` answered, over as many restarts as patience allows.
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         function: TokenFunction,
         request: Request<'_>,

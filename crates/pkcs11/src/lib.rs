@@ -9,6 +9,7 @@
 //! of those that serve as one; and [`MemoryToken`], software for tests. The daemon itself never loads a module: the child is the
 //! daemon's own executable, started with a hidden subcommand that calls [`worker_main`].
 
+mod attributes;
 mod config;
 pub mod conformance;
 mod der;
@@ -24,6 +25,7 @@ mod token;
 mod wire;
 mod worker;
 
+pub use attributes::KeyAttributes;
 pub use config::{HsmConfig, ModuleConfig, WorkerCommand};
 pub use hsm::HsmToken;
 pub use memory::MemoryToken;

@@ -231,6 +231,19 @@ pub trait Token: Send + Sync + fmt::Debug + 'static {
     /// [`TokenError::KeyExists`].
     async fn create_signing_key(&self, label: &KeyLabel) -> Result<[u8; 32], TokenError>;
 
+    /// Leaves a mark on the token for good, unless it is there: an HMAC key of the token's own
+    /// that is used for nothing. [`Token::has_key`] finds it, also when every row that tells of it
+    /// is gone. Where two tokens serve as one both get one.
+    ///
+    /// # Errors
+    /// [`TokenError::Unavailable`]: a token that is to get it does not serve; it may be asked again.
+    async fn mark(&self, label: &KeyLabel) -> Result<(), TokenError> {
+        match self.create_mac_key(label).await {
+            Err(TokenError::KeyExists { .. }) => Ok(()),
+            made => made,
+        }
+    }
+
     /// Whether a key is on the token under `label`.
     ///
     /// # Errors
@@ -419,6 +432,8 @@ pub enum TokenFunction {
     HasKey,
     /// [`Token::public_key`].
     PublicKey,
+    /// The attributes of a key are read back.
+    Describe,
     /// [`Token::generate_wrapped`].
     GenerateWrapped,
     /// [`Token::seal`].
@@ -466,6 +481,7 @@ impl TokenFunction {
             Self::CreateSigningKey => "create_signing_key",
             Self::HasKey => "has_key",
             Self::PublicKey => "public_key",
+            Self::Describe => "describe",
             Self::GenerateWrapped => "generate_wrapped",
             Self::Seal => "seal",
             Self::Open => "open",

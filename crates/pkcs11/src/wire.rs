@@ -11,6 +11,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::attributes::KeyAttributes;
 use crate::config::ModuleConfig;
 use crate::conformance::Report;
 use crate::limits::{MESSAGE_LEN_BYTES_MAX, TAG_LEN_BYTES};
@@ -111,6 +112,11 @@ pub(crate) enum Request<'a> {
         label: &'a str,
     },
     PublicKey {
+        label: &'a str,
+    },
+    /// Read back the attributes of a key.
+    Describe {
+        kind: KeyKind,
         label: &'a str,
     },
     GenerateWrapped {
@@ -242,7 +248,8 @@ impl Request<'_> {
             Self::Create { label, .. }
             | Self::HasKey { label }
             | Self::PublicKey { label }
-            | Self::EscrowPublicKey { label } => label.len(),
+            | Self::EscrowPublicKey { label }
+            | Self::Describe { label, .. } => label.len(),
             Self::GenerateWrapped { kek }
             | Self::GenerateWrappedMacKey { kek, .. }
             | Self::GenerateWrappedPair { kek, .. } => kek.len(),
@@ -301,6 +308,7 @@ pub(crate) enum Answer<'a> {
         bytes: &'a [u8],
     },
     Carried(Carried),
+    Attributes(KeyAttributes),
     Pair {
         private: &'a [u8],
         public: &'a [u8],
@@ -416,7 +424,7 @@ pub(crate) fn encode_answer(number: u64, answer: &Answer<'_>) -> io::Result<Fram
             | Refusal::NoSuchKey(KeyLabel(text))
             | Refusal::KeyExists(KeyLabel(text)),
         ) => text.len(),
-        Answer::Carried(_) => MESSAGE_LEN_BYTES_MAX,
+        Answer::Carried(_) | Answer::Attributes(_) => MESSAGE_LEN_BYTES_MAX,
         Answer::Keys { .. } => 2 * MESSAGE_LEN_BYTES_MAX,
         Answer::Done | Answer::Truth(_) | Answer::Refused(_) => 0,
     };

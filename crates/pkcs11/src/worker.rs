@@ -267,6 +267,7 @@ fn work(engine: &Engine, queue: &Mutex<mpsc::Receiver<Frame>>, answers: &Mutex<U
             let answer = match &answered {
                 Ok(Reply::Done) => Answer::Done,
                 Ok(Reply::Truth(truth)) => Answer::Truth(*truth),
+                Ok(Reply::Attributes(attributes)) => Answer::Attributes(attributes.clone()),
                 Ok(Reply::Bytes(bytes)) => Answer::Bytes(bytes),
                 Ok(Reply::Sealed { nonce, bytes }) => Answer::Sealed {
                     nonce: *nonce,

@@ -20,8 +20,8 @@ use strongroom_blobs::{LocalBlobs, LocalBlobsConfig};
 use strongroom_custody_link::{LinkConfig, LinkService, RemoteCustody};
 use strongroom_environment::{Clock, Entropy, SystemClock, SystemEntropy};
 use strongroom_keys::{
-    Caller, Home, KeyLimits, KeyService, KeysConfig, Kms, NewUser, ObjectKeys, Role, SealedSigner,
-    StoreKeys, TokenSigner, Users, ensure_token_keys,
+    Caller, Home, KeyLimits, KeyService, KeysConfig, Kms, NewUser, ObjectKeys, Quorum, Role,
+    SealedSigner, StoreKeys, TokenSigner, Users, ensure_token_keys,
 };
 use strongroom_lifecycle::cold::{DirectoryTier, TierSettings};
 use strongroom_lifecycle::{Lifecycle, LifecycleSeams, LifecycleSettings};
@@ -56,6 +56,8 @@ pub(crate) enum Scope {
 /// the keys is with a key daemon.
 pub(crate) struct KeyDaemon {
     custody: Custody,
+    /// The whole key service, where custody is here.
+    service: Option<KeyService>,
     objects: Arc<ObjectKeys>,
     users: Arc<Users>,
     log: Log,
@@ -117,9 +119,10 @@ impl KeyDaemon {
         .context("the key service does not start")?;
         let (stop, publisher) = begin_publishing(config, &log).await?;
         Ok(Self {
-            custody: Custody::Here(service.kms),
-            objects: service.objects,
-            users: service.users,
+            custody: Custody::Here(service.kms.clone()),
+            objects: service.objects.clone(),
+            users: service.users.clone(),
+            service: Some(service),
             log,
             meta,
             clock,
@@ -180,6 +183,7 @@ impl KeyDaemon {
         let (stop, publisher) = begin_publishing(config, &log).await?;
         Ok(Self {
             custody: Custody::Apart(custody),
+            service: None,
             objects: half.objects,
             users: half.users,
             log,
@@ -196,12 +200,11 @@ impl KeyDaemon {
         &self.users
     }
 
-    /// The custody half, where it is here.
-    pub(crate) fn kms(&self) -> anyhow::Result<&Arc<Kms>> {
-        match &self.custody {
-            Custody::Here(kms) => Ok(kms),
-            Custody::Apart(_) => Err(anyhow!("the keys of this store are with a key daemon")),
-        }
+    /// The whole key service, where custody is here.
+    pub(crate) fn service(&self) -> anyhow::Result<&KeyService> {
+        self.service
+            .as_ref()
+            .ok_or_else(|| anyhow!("the keys of this store are with a key daemon"))
     }
 
     /// Makes the administrator's access key of a new deployment.
@@ -466,6 +469,9 @@ impl Daemon {
         let admin_token = admin_token(config)?;
 
         let keys = KeyDaemon::start(config, start.clock.clone()).await?;
+        if let Custody::Here(kms) = &keys.custody {
+            tell_who_has_to_agree(kms.quorum()).await;
+        }
         let (stop, stopped) = watch::channel(false);
         let mut servers = Vec::new();
         let mut runner = None;
@@ -618,6 +624,22 @@ async fn serve_link(
         }
     };
     Ok(tokio::spawn(listener.serve(handle, stopped.clone())))
+}
+
+/// Says at the start whether one administrator alone can do everything.
+async fn tell_who_has_to_agree(quorum: &Quorum) {
+    match quorum.rule().await {
+        Ok(Some((rule, _))) => tracing::info!(
+            threshold = rule.threshold(),
+            custodians = rule.custodians().len(),
+            "what the rule of dual control guards takes the approval of custodians"
+        ),
+        Ok(None) => tracing::info!(
+            "no custodians are named: one administrator alone can delete keys and change their \
+             policies; `strongroom quorum set --help` says how to have others agree"
+        ),
+        Err(error) => tracing::error!(%error, "the rule of dual control cannot be read"),
+    }
 }
 
 fn open_lifecycle(keys: &KeyDaemon, store: &Store, tier: DirectoryTier) -> Lifecycle {

@@ -58,6 +58,27 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
         .with_context(told)
 }
 
+/// Writes a new file, durably, that only its owner may read. One that is there already is kept.
+pub(crate) fn create_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let told = || format!("cannot write {}", path.display());
+    let opened = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let mut file = match opened {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(advised(
+                anyhow!("there is a file {} already", path.display()),
+                "nothing was written; choose another path, or move that file away",
+            ));
+        }
+        opened => opened.with_context(told)?,
+    };
+    file.write_all(content).with_context(told)?;
+    file.sync_all().with_context(told)
+}
+
 /// Reads a secret from a file that nobody but its owner may read.
 pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let told = || format!("cannot read {}", path.display());
@@ -100,6 +121,16 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("changed");
         let error = read_secret(&path).expect_err("others may read it");
         assert!(error.to_string().contains("may be read by others"));
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_not_written_over() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("ada.key");
+        create_private(&path, b"one").expect("written");
+        assert_eq!(read_secret(&path).expect("readable").as_str(), "one");
+        create_private(&path, b"two").expect_err("it is there");
+        assert_eq!(read_secret(&path).expect("readable").as_str(), "one");
     }
 
     #[test]

@@ -190,12 +190,21 @@ impl Remote {
                     SEE_URL,
                 ));
             };
-            return Err(Refused {
+            let refused = Refused {
                 status,
                 detail: detail.to_owned(),
                 request: format!("{method} {path}"),
-            }
-            .into());
+            };
+            return Err(match problem["proposal"].as_str() {
+                Some(proposal) => advised(
+                    refused,
+                    format!(
+                        "see it with `strongroom quorum show {proposal}`; when enough custodians \
+                         have approved it, give this command again"
+                    ),
+                ),
+                None => refused.into(),
+            });
         }
         if bytes.is_empty() {
             return Ok(Value::Null);

@@ -76,6 +76,13 @@ async fn labels(token: &dyn Token) {
         assert_no_such_key(token.sign(wrong, b"message").await);
         assert_no_such_key(token.public_key(wrong).await);
     }
+    // A mark is left once, and stays.
+    let mark = label("mark");
+    assert!(!token.has_key(&mark).await.expect("asked"));
+    for _ in 0..2 {
+        token.mark(&mark).await.expect("it is marked");
+        assert!(token.has_key(&mark).await.expect("asked"));
+    }
     for wrong in ["", &"x".repeat(65)] {
         assert_invalid(token.create_kek(&label(wrong)).await);
         assert_invalid(token.has_key(&label(wrong)).await);

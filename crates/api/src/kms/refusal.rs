@@ -64,9 +64,10 @@ impl From<KeyError> for Refusal {
             KeyError::ExpiredImportToken => Self::new("ExpiredImportTokenException", message),
             KeyError::InvalidTag { .. } => Self::new("TagException", message),
             KeyError::LimitExceeded { .. } => Self::new("LimitExceededException", message),
-            KeyError::ManagedByService { .. } | KeyError::AccessDenied { .. } => {
-                Self::new("AccessDeniedException", message)
-            }
+            KeyError::ManagedByService { .. }
+            | KeyError::AccessDenied { .. }
+            | KeyError::ApprovalNeeded { .. }
+            | KeyError::ApprovalRejected { .. } => Self::new("AccessDeniedException", message),
             KeyError::MalformedPolicy { .. } => {
                 Self::new("MalformedPolicyDocumentException", message)
             }

@@ -74,6 +74,8 @@ fn bearer_token(authorization: &str) -> Option<&str> {
 
 /// Whether a role may make a request: an administrator may all, an auditor may read the audit log
 /// and the ledger, and a user has nothing to do here.
+///
+/// What custodians do is open to an auditor too: it is their signature that counts.
 pub(super) fn authorize(standing: Standing, method: &Method, path: &[&str]) -> Result<(), Problem> {
     let Standing::User(role) = standing else {
         return Ok(());
@@ -81,7 +83,12 @@ pub(super) fn authorize(standing: Standing, method: &Method, path: &[&str]) -> R
     let allowed = match role {
         Role::Admin => true,
         Role::Auditor => {
-            method == Method::GET && matches!(path.first(), Some(&"audit" | &"ledger" | &"keys"))
+            (method == Method::GET
+                && matches!(
+                    path.first(),
+                    Some(&"audit" | &"ledger" | &"keys" | &"quorum")
+                ))
+                || is_decision(method, path)
         }
         Role::User => false,
     };
@@ -93,6 +100,11 @@ pub(super) fn authorize(standing: Standing, method: &Method, path: &[&str]) -> R
             role.as_str()
         )))
     }
+}
+
+/// Whether a custodian's signature is handed in.
+fn is_decision(method: &Method, path: &[&str]) -> bool {
+    method == Method::POST && matches!(path, ["quorum", "proposals", _, "approve" | "reject"])
 }
 
 #[cfg(test)]
@@ -123,6 +135,22 @@ mod tests {
             ),
             (Role::Auditor, Method::GET, vec!["users"], false),
             (Role::User, Method::GET, vec!["keys"], false),
+            (Role::User, Method::GET, vec!["quorum"], false),
+            (Role::Auditor, Method::GET, vec!["quorum"], true),
+            (Role::Auditor, Method::PUT, vec!["quorum"], false),
+            (Role::Admin, Method::PUT, vec!["quorum"], true),
+            (
+                Role::Auditor,
+                Method::POST,
+                vec!["quorum", "proposals", "x", "approve"],
+                true,
+            ),
+            (
+                Role::User,
+                Method::POST,
+                vec!["quorum", "proposals", "x", "approve"],
+                false,
+            ),
         ] {
             let authorized = authorize(Standing::User(role), &method, &path);
             assert_eq!(authorized.is_ok(), allowed, "{path:?}");

@@ -8,6 +8,7 @@ mod imports;
 mod keys;
 mod ledger;
 mod lifecycle;
+mod quorum;
 mod users;
 
 use std::sync::Arc;
@@ -124,6 +125,12 @@ async fn dispatch(
         ("POST", ["keys", key, "material"]) => imports::import(&asked, key).await,
         ("POST", ["keys", key, "material", "parameters"]) => imports::parameters(&asked, key).await,
         ("POST", ["keys", key, "material", "delete"]) => imports::delete(&asked, key).await,
+        ("GET", ["quorum"]) => quorum::rule(&asked).await,
+        ("PUT", ["quorum"]) => quorum::set_rule(&asked).await,
+        ("GET", ["quorum", "proposals"]) => quorum::list(&asked).await,
+        ("GET", ["quorum", "proposals", id]) => quorum::show(&asked, id).await,
+        ("POST", ["quorum", "proposals", id, "approve"]) => quorum::approve(&asked, id).await,
+        ("POST", ["quorum", "proposals", id, "reject"]) => quorum::reject(&asked, id).await,
 
         ("GET", ["ledger", "keys", key, "versions"]) => ledger::under_kms_key(&asked, key).await,
         ("GET", ["ledger", "keys", key, "impact"]) => ledger::impact_of_kms_key(&asked, key).await,
@@ -263,6 +270,10 @@ fn decode(text: &str) -> Result<String, Problem> {
 impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Self {
         match error {
+            KeyError::ApprovalNeeded { proposal, .. }
+            | KeyError::ApprovalRejected { proposal, .. } => Self::unapproved(proposal, error),
+            KeyError::NoSuchProposal => Self::not_found(error),
+            KeyError::ApprovalInvalid { .. } => Self::invalid(error),
             KeyError::NoSuchKey { .. }
             | KeyError::NoSuchKeyVersion { .. }
             | KeyError::NoSuchAlias { .. }

@@ -7,11 +7,12 @@ use strongroom_meta::{Batch, CommitError};
 
 use super::access::{Wish, action_of};
 use super::{KeyState, Kms};
-use crate::arn::{KeyId, KeyReference};
+use crate::arn::{KeyArn, KeyId, KeyReference};
 use crate::caller::Caller;
 use crate::custody::StateObserver;
 use crate::error::KeyError;
 use crate::journal::{Entry, KeyNamed};
+use crate::quorum::GuardedRequest;
 use crate::rows::{DUE, Due, KEYS, KeyRow, Read};
 
 impl Kms {
@@ -42,18 +43,32 @@ impl Kms {
         caller: &Caller,
         change: impl FnOnce(KeyId, &mut KeyRow) -> Result<(), KeyError> + Send,
     ) -> Result<(KeyId, KeyRow), KeyError> {
-        self.change_key_and(wish, reference, entry, caller, change, |_, _, _| ())
-            .await
+        let unguarded = |_: &KeyArn| None;
+        self.change_key_and(
+            wish,
+            reference,
+            entry,
+            caller,
+            unguarded,
+            change,
+            |_, _, _| (),
+        )
+        .await
     }
 
     /// As [`Kms::change_key_as`], where the change has rows of its own: `also` writes them, and
-    /// learns the place of the entry on the log.
+    /// learns the place of the entry on the log. `guarded` says what custodians may have to approve.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each says another part of a change"
+    )]
     pub(super) async fn change_key_and(
         &self,
         wish: &Wish<'_>,
         reference: &KeyReference,
         entry: Entry<'_>,
         caller: &Caller,
+        guarded: impl FnOnce(&KeyArn) -> Option<GuardedRequest> + Send,
         change: impl FnOnce(KeyId, &mut KeyRow) -> Result<(), KeyError> + Send,
         also: impl FnOnce(KeyId, LeafIndex, &mut Batch) + Send,
     ) -> Result<(KeyId, KeyRow), KeyError> {
@@ -65,17 +80,24 @@ impl Kms {
                 return self.journal.settle(caller, entry, Err(error)).await;
             }
         };
-        let entry = entry.key(KeyNamed::kms(&self.home.arn(id)));
+        let arn = self.home.arn(id);
         let mut row = read.row.clone();
+        let mut approval = None;
         let prepared = async {
             self.check_manager(id, &row)?;
             self.authorize(id, wish, caller).await?;
             change(id, &mut row)?;
             let mut batch = Batch::new();
             Self::put_key(&mut batch, id, &read, &row);
+            if let Some(guarded) = guarded(&arn) {
+                self.quorum
+                    .consume(&guarded, caller, &mut approval, &mut batch)
+                    .await?;
+            }
             Ok(batch)
         }
         .await;
+        let entry = entry.key(KeyNamed::kms(&arn)).approval(approval);
         let is_refused = prepared.is_err();
         let changed = self
             .journal

@@ -31,6 +31,7 @@ use crate::arn::{KeyId, KeyReference, KeyVersion};
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event};
+use crate::quorum::{GuardedOperation, GuardedRequest};
 use crate::rows::{self, COUNTS, CountRow, LIMITS, RowFormat as _};
 
 /// How much a key may protect, and when. What is `None` is not limited.
@@ -106,7 +107,8 @@ impl Kms {
     /// Sets the limits of a key in the place of those it had.
     ///
     /// # Errors
-    /// [`KeyError::InvalidRequest`]: the dates are in the wrong order. [`KeyError::PendingDeletion`],
+    /// [`KeyError::InvalidRequest`]: the dates are in the wrong order. [`KeyError::ApprovalNeeded`],
+    /// [`KeyError::ApprovalRejected`], [`KeyError::PendingDeletion`],
     /// [`KeyError::ManagedByService`], and as for [`Kms::describe_key`] and [`Kms::create_key`].
     pub async fn set_limits(
         &self,
@@ -117,19 +119,23 @@ impl Kms {
         // What was counted without limits counts.
         self.write_counts().await?;
         let date = |date: Option<Timestamp>| date.map(|date| date.to_string());
-        let entry =
-            Entry::new(Event::KeyAdministration, "set-key-limits").detail(serde_json::json!({
-                "uses_max": limits.uses_max,
-                "size_bytes_max": limits.size_bytes_max,
-                "not_before": date(limits.not_before),
-                "not_after": date(limits.not_after),
-            }));
+        let asked = serde_json::json!({
+            "uses_max": limits.uses_max,
+            "size_bytes_max": limits.size_bytes_max,
+            "not_before": date(limits.not_before),
+            "not_after": date(limits.not_after),
+        });
+        let entry = Entry::new(Event::KeyAdministration, "set-key-limits").detail(asked.clone());
         let wish = super::access::Wish::to("SetKeyLimits").reference(reference);
         self.change_key_and(
             &wish,
             reference,
             entry,
             caller,
+            |key| {
+                let operation = GuardedOperation::SetKeyLimits;
+                Some(GuardedRequest::of_key(operation, key.clone(), asked))
+            },
             |id, row| {
                 if let super::KeyState::PendingDeletion { .. } = row.state {
                     return Err(KeyError::PendingDeletion {

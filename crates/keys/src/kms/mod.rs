@@ -41,6 +41,7 @@ use crate::arn::{AliasName, Home, KeyArn, KeyId, KeyVersion};
 use crate::custody::StateObserver;
 use crate::error::KeyError;
 use crate::journal::Journal;
+use crate::quorum::Quorum;
 
 pub use access::Principal;
 pub use backup::{
@@ -169,8 +170,10 @@ pub struct Kms {
     /// HMAC keys and key pairs whose MAC was found right. They never change either.
     vouched: Mutex<LruCache<KeyId, Arc<pairs::VouchedKey>>>,
     governances: access::Governances,
+    /// What takes the approval of custodians.
+    quorum: Arc<Quorum>,
     /// Held while a key, an alias or a state is changed.
-    administration: tokio::sync::Mutex<()>,
+    administration: Arc<tokio::sync::Mutex<()>>,
     observers: Mutex<Observers>,
     /// Uses of keys that are not written yet.
     noted: Mutex<usage::Noted>,
@@ -195,6 +198,7 @@ impl Kms {
     const VERIFIED_MAX: NonZeroUsize = NonZeroUsize::new(4_096).expect("4096 is not 0");
 
     pub(crate) fn new(
+        quorum: Arc<Quorum>,
         home: Home,
         token: Arc<dyn Token>,
         meta: Arc<dyn MetaStore>,
@@ -212,7 +216,8 @@ impl Kms {
             entropy,
             verified: Mutex::new(LruCache::new(Self::VERIFIED_MAX)),
             vouched: Mutex::new(LruCache::new(Self::VERIFIED_MAX)),
-            administration: tokio::sync::Mutex::default(),
+            administration: Arc::clone(&quorum.administration),
+            quorum,
             observers: Mutex::default(),
             noted: Mutex::default(),
             meters: Mutex::default(),
@@ -224,6 +229,12 @@ impl Kms {
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// What takes the approval of custodians.
+    #[must_use]
+    pub fn quorum(&self) -> &Arc<Quorum> {
+        &self.quorum
     }
 
     /// Whether the token under the keys serves now.

@@ -12,6 +12,7 @@ use crate::arn::{KeyId, KeyReference};
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
+use crate::quorum::{GuardedOperation, GuardedRequest};
 use crate::rows::{KEY_POLICIES, PolicyRow, RowFormat as _};
 use crate::users::USERS;
 
@@ -62,7 +63,8 @@ impl Kms {
     ///
     /// # Errors
     /// [`KeyError::MalformedPolicy`]: it is none, or would shut out the caller;
-    /// [`KeyError::LimitExceeded`]: it is too long. [`KeyError::NoSuchPolicy`],
+    /// [`KeyError::LimitExceeded`]: it is too long. [`KeyError::ApprovalNeeded`],
+    /// [`KeyError::ApprovalRejected`], [`KeyError::NoSuchPolicy`],
     /// [`KeyError::AccessDenied`], [`KeyError::ManagedByService`], and as for
     /// [`Kms::describe_key`] and [`Kms::create_key`].
     pub async fn put_key_policy(
@@ -94,6 +96,8 @@ impl Kms {
                     return kms.journal.settle(&caller, entry, Err(error)).await;
                 }
             };
+            let arn = kms.home.arn(id);
+            let mut approval = None;
             let prepared = async {
                 kms.check_manager(id, &read.row)?;
                 let wish = put_wish(&policy).reference(&reference);
@@ -105,11 +109,22 @@ impl Kms {
                 // Of two who change a key at once one does it anew.
                 Self::put_key(&mut batch, id, &read, &read.row);
                 batch.put(KEY_POLICIES, id.as_bytes(), row.encode());
+                let guarded = GuardedRequest::of_key(
+                    GuardedOperation::PutKeyPolicy,
+                    arn.clone(),
+                    serde_json::json!({
+                        "policy": policy.document,
+                        "bypass_lockout_check": policy.bypass_lockout_check,
+                    }),
+                );
+                kms.quorum
+                    .consume(&guarded, &caller, &mut approval, &mut batch)
+                    .await?;
                 Ok(batch)
             }
             .await;
             let is_prepared = prepared.is_ok();
-            let entry = entry.key(KeyNamed::kms(&kms.home.arn(id)));
+            let entry = entry.key(KeyNamed::kms(&arn)).approval(approval);
             let changed = kms
                 .journal
                 .change(&*kms.meta, &caller, entry, prepared)

@@ -13,6 +13,7 @@ use crate::arn::{KeyArn, KeyId, KeyReference};
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event};
+use crate::quorum::{GuardedOperation, GuardedRequest};
 use crate::rows::{DELETIONS, DeletionRow, RowFormat as _};
 
 impl Kms {
@@ -54,8 +55,8 @@ impl Kms {
     ///
     /// # Errors
     /// [`KeyError::PendingDeletion`]: it waits already. [`KeyError::InvalidRequest`]: not 7 to 30
-    /// days. [`KeyError::ManagedByService`], and as for [`Kms::describe_key`] and
-    /// [`Kms::create_key`].
+    /// days. [`KeyError::ApprovalNeeded`], [`KeyError::ApprovalRejected`],
+    /// [`KeyError::ManagedByService`], and as for [`Kms::describe_key`] and [`Kms::create_key`].
     pub async fn schedule_key_deletion(
         self: &Arc<Self>,
         reference: &KeyReference,
@@ -103,6 +104,7 @@ impl Kms {
                     &reference,
                     entry,
                     &caller,
+                    |key| change.guarded(key),
                     |id, row| {
                         let state = change.apply(row.state, now, || kms.home.arn(id))?;
                         row.state = match (state, row.origin) {
@@ -141,6 +143,18 @@ impl Change {
             Self::Disable => "disable-key",
             Self::ScheduleDeletion { .. } => "schedule-key-deletion",
             Self::CancelDeletion => "cancel-key-deletion",
+        }
+    }
+
+    /// What custodians may have to approve.
+    fn guarded(self, key: &KeyArn) -> Option<GuardedRequest> {
+        match self {
+            Self::ScheduleDeletion { days } => Some(GuardedRequest::of_key(
+                GuardedOperation::ScheduleKeyDeletion,
+                key.clone(),
+                serde_json::json!({ "days": days }),
+            )),
+            Self::Enable | Self::Disable | Self::CancelDeletion => None,
         }
     }
 

@@ -6,6 +6,7 @@ mod ends;
 mod imports;
 mod kms_keys;
 mod pairs;
+mod quorum;
 mod rewraps;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -24,6 +25,7 @@ pub(crate) use kms_keys::{
     tag_key, version_key, version_mac_message,
 };
 pub(crate) use pairs::{PublicKeyRow, wrapped_mac_message};
+pub(crate) use quorum::{AskedRow, ProposalEnd, ProposalRow, QuorumRuleRow, StoredApproval};
 pub(crate) use rewraps::CompromisedRow;
 pub(crate) use uses::{CountRow, LastUseRow};
 
@@ -73,6 +75,14 @@ pub(crate) const BUCKET_KEYS: Table = Table::new("bucket_keys");
 pub(crate) const BUCKET_KEYS_OF: Table = Table::new("bucket_keys_of");
 /// Bucket keys that were sealed anew, by key id of the KMS key and bucket key id.
 pub(crate) const BUCKET_KEYS_MOVED: Table = Table::new("bucket_keys_moved");
+/// The rule of dual control: one row, [`QUORUM_RULE_KEY`].
+pub(crate) const QUORUM_RULE: Table = Table::new("quorum_rule");
+/// The key of the one row of [`QUORUM_RULE`].
+pub(crate) const QUORUM_RULE_KEY: &[u8] = b"rule";
+/// Proposals for the custodians, by proposal id.
+pub(crate) const QUORUM_PROPOSALS: Table = Table::new("quorum_proposals");
+/// The proposal over exactly this request, by a hash of it.
+pub(crate) const QUORUM_ASKED: Table = Table::new("quorum_asked");
 /// The service's own data keys, by purpose.
 pub(crate) const SERVICE_KEYS: Table = Table::new("service_keys");
 

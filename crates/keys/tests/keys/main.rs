@@ -20,6 +20,8 @@ mod limits;
 mod objects;
 mod page;
 mod pairs;
+mod quorum;
+mod quorum_page;
 mod rewrap;
 mod rotation;
 mod start;

@@ -252,6 +252,20 @@ impl Token for TokenPair {
         Err(made_by_ceremony())
     }
 
+    async fn mark(&self, label: &KeyLabel) -> Result<(), TokenError> {
+        // Whichever of the two answers later is to know of it.
+        for member in &self.members {
+            let token = member.well().ok_or_else(|| TokenError::Unavailable {
+                reason: format!(
+                    "{} does not serve, and a mark is left on both tokens",
+                    member.name
+                ),
+            })?;
+            token.mark(label).await?;
+        }
+        Ok(())
+    }
+
     async fn has_key(&self, label: &KeyLabel) -> Result<bool, TokenError> {
         self.ask(|token| async move { token.has_key(label).await })
             .await

@@ -23,6 +23,7 @@ use super::module::OpenToken;
 use super::objects::{self, Life};
 use super::shared::{self, Transport};
 use super::signing;
+use crate::attributes::KeyAttributes;
 use crate::spec::{ImportPath, MacSpec, PairSpec, PairUse};
 use crate::token::{KeyLabel, WrappedKey};
 use crate::wire::{Carried, KeyKind, Profile, Refusal, Request, ServeLimits};
@@ -31,6 +32,7 @@ use crate::wire::{Carried, KeyKind, Profile, Refusal, Request, ServeLimits};
 pub(super) enum Reply {
     Done,
     Truth(bool),
+    Attributes(KeyAttributes),
     Bytes(Zeroizing<Vec<u8>>),
     Sealed {
         nonce: [u8; 12],
@@ -195,6 +197,10 @@ impl Engine {
             Request::PublicKey { label } => {
                 let private = self.key(KeyKind::Signing, label)?;
                 public_key(&self.anchor.lock(), private)
+            }
+            Request::Describe { kind, label } => {
+                let key = self.key(kind, label)?;
+                objects::attributes(&self.anchor.lock(), kind, label, key).map(Reply::Attributes)
             }
             Request::GenerateWrapped { kek: label } => {
                 let kek = self.key(KeyKind::Kek, label)?;

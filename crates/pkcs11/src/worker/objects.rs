@@ -9,6 +9,7 @@ use cryptoki::types::Ulong;
 use zeroize::Zeroizing;
 
 use super::fault::Fault;
+use crate::attributes::KeyAttributes;
 use crate::limits::{TAG_LEN_BYTES, WRAPPED_LEN_BYTES};
 use crate::token::KeyLabel;
 use crate::wire::{KeyKind, Profile, Refusal};
@@ -374,6 +375,47 @@ pub(super) fn id_of(session: &Session, object: ObjectHandle) -> Result<Vec<u8>, 
             _ => None,
         })
         .unwrap_or_default())
+}
+
+/// What the token says of a key.
+pub(super) fn attributes(
+    session: &Session,
+    kind: KeyKind,
+    label: &str,
+    key: ObjectHandle,
+) -> Result<KeyAttributes, Fault> {
+    // One by one: a module may know some of them and not others.
+    let read = |asked: AttributeType| session.get_attributes(key, &[asked]).ok()?.pop();
+    let truth = |asked: AttributeType| match read(asked)? {
+        Attribute::Token(truth)
+        | Attribute::Private(truth)
+        | Attribute::Sensitive(truth)
+        | Attribute::AlwaysSensitive(truth)
+        | Attribute::Extractable(truth)
+        | Attribute::NeverExtractable(truth)
+        | Attribute::Local(truth)
+        | Attribute::Modifiable(truth) => Some(truth),
+        _ => None,
+    };
+    Ok(KeyAttributes {
+        label: label.to_owned(),
+        kind: match kind {
+            KeyKind::Kek => "AES",
+            KeyKind::Mac => "HMAC",
+            KeyKind::Signing => "Ed25519",
+            KeyKind::Escrow => "RSA",
+        }
+        .into(),
+        id: data_encoding::HEXLOWER.encode(&id_of(session, key)?),
+        token: truth(AttributeType::Token),
+        private: truth(AttributeType::Private),
+        sensitive: truth(AttributeType::Sensitive),
+        always_sensitive: truth(AttributeType::AlwaysSensitive),
+        extractable: truth(AttributeType::Extractable),
+        never_extractable: truth(AttributeType::NeverExtractable),
+        local: truth(AttributeType::Local),
+        modifiable: truth(AttributeType::Modifiable),
+    })
 }
 
 /// The public keys on the token that bear `id`.

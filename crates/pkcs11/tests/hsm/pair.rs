@@ -122,9 +122,26 @@ async fn a_ceremony_puts_the_same_keys_on_both_and_on_nothing_else() {
         transcript.public_key,
         public.map(|byte| format!("{byte:02x}")).concat()
     );
+    // A mark is left on both, whichever answers later.
+    let mark = KeyLabel("mark".into());
+    assert!(!pair.has_key(&mark).await.expect("asked"));
+    for _ in 0..2 {
+        pair.mark(&mark).await.expect("both serve");
+    }
     // Each alone is a token like any other; a key that could leave it would not be used.
     for hsm in [&two.first, &two.second] {
         let alone = HsmToken::start(hsm.config()).await.expect("it starts");
+        assert!(alone.has_key(&mark).await.expect("asked"));
+        // What the two share was wrapped on its way, and can be so no more.
+        let attributes = alone.key_attributes(&keys()).await.expect("they are there");
+        for key in &attributes {
+            assert_eq!(
+                (key.sensitive, key.extractable),
+                (Some(true), Some(false)),
+                "{key:?}"
+            );
+            assert!(!key.never_left(), "{key:?}");
+        }
         let key = alone.generate_wrapped(&keys().kek).await.expect("a key");
         let sealed = alone.seal(&key, b"context", b"secret").await;
         let opened = pair.open(&key, b"context", &sealed.expect("sealed")).await;

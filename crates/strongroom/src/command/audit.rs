@@ -6,7 +6,9 @@ use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use strongroom_audit::{Log, verify, verify_tlog_proof};
-use strongroom_keys::{Certificate, verify_certificate};
+use strongroom_keys::{
+    Certificate, QuorumFinding, QuorumHistory, QuorumReport, verify_certificate,
+};
 
 use super::output;
 use crate::data_dir;
@@ -18,7 +20,8 @@ const PAGE: u64 = 4_096;
 
 #[derive(Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Check every entry, every tile and the signed checkpoint of a log, offline.
+    /// Check every entry, every tile and the signed checkpoint of a log, offline; and that whatever
+    /// custodians had to approve carries the signatures of enough of them.
     Verify {
         /// The directory of the log: a copy will do.
         #[arg(long, default_value = "./strongroom-data/audit")]
@@ -89,6 +92,7 @@ pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Resu
                     "keep it as it is, and compare it with a copy or with a checkpoint that \
                      somebody kept",
                 )?;
+            let quorum = quorum(&directory, &key)?;
             drop(checking);
             let root = verified.root.to_string();
             let whole = json!({
@@ -96,6 +100,7 @@ pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Resu
                 "root": root,
                 "pending": verified.pending,
                 "torn_len_bytes": verified.torn_len_bytes,
+                "quorum": quorum_shown(&quorum),
             });
             let mut lines = Vec::new();
             if verified.pending > 0 {
@@ -108,7 +113,18 @@ pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Resu
                 "{} entries hold under the signed checkpoint with root {root}",
                 verified.size
             ));
+            lines.extend(quorum_lines(&quorum));
             output::lines(json_asked, &whole, &lines)?;
+            if !quorum.findings.is_empty() {
+                return Err(advised(
+                    anyhow!(
+                        "{} entries tell of what custodians have not approved as the rule asks",
+                        quorum.findings.len()
+                    ),
+                    "the log itself holds; ask whoever is named in these entries, and keep it as \
+                     it is",
+                ));
+            }
         }
         AuditCommand::Events { directory, from } => events(&directory, from, json_asked)?,
         AuditCommand::Entry { directory, index } => {
@@ -207,6 +223,82 @@ pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Resu
         }
     }
     Ok(())
+}
+
+/// What the entries of a log say of dual control.
+fn quorum(directory: &Path, verifier_key: &str) -> anyhow::Result<QuorumReport> {
+    let reader = Log::reader(directory);
+    let size = reader.size()?.max(reader.published_size()?);
+    let mut history = QuorumHistory::new(verifier_key);
+    let mut at = 0;
+    while at < size {
+        let until = (at + PAGE).min(size);
+        for (index, entry) in (at..).zip(reader.entries(at..until)?) {
+            history.see(index, &entry);
+        }
+        at = until;
+    }
+    Ok(history.finish())
+}
+
+fn quorum_shown(report: &QuorumReport) -> Value {
+    let told = |findings: &[QuorumFinding]| -> Vec<Value> {
+        findings
+            .iter()
+            .map(|finding| json!({ "entry": finding.entry, "what": finding.what }))
+            .collect()
+    };
+    let acts: Vec<Value> = report
+        .acts
+        .iter()
+        .map(|act| {
+            json!({
+                "entry": act.entry,
+                "operation": act.operation.as_str(),
+                "key": act.key,
+                "requester": act.requester,
+                "custodians": act.custodians,
+            })
+        })
+        .collect();
+    json!({
+        "rule_sha256": report.rule.as_ref().map(strongroom_keys::QuorumRule::sha256),
+        "acts": acts,
+        "findings": told(&report.findings),
+        "remarks": told(&report.remarks),
+    })
+}
+
+fn quorum_lines(report: &QuorumReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(rule) = &report.rule {
+        lines.push(format!(
+            "{} of {} custodians have to agree; {} things were done with their approval",
+            rule.threshold(),
+            rule.custodians().len(),
+            report.acts.len()
+        ));
+    }
+    for act in &report.acts {
+        lines.push(format!(
+            "entry {}: {} of {} by {}, approved by {}",
+            act.entry,
+            act.operation,
+            act.key.as_deref().unwrap_or("the deployment"),
+            act.requester,
+            act.custodians.join(", ")
+        ));
+    }
+    for remark in &report.remarks {
+        lines.push(format!("entry {}: remark: {}", remark.entry, remark.what));
+    }
+    for finding in &report.findings {
+        lines.push(format!(
+            "entry {}: FINDING: {}",
+            finding.entry, finding.what
+        ));
+    }
+    lines
 }
 
 fn events(directory: &Path, from: u64, json_asked: bool) -> anyhow::Result<()> {

@@ -290,7 +290,7 @@ async fn announce(
             )
         }
     };
-    let default_key = default_key(daemon.keys().kms()?).await?;
+    let default_key = default_key(&daemon.keys().service()?.kms).await?;
     let admin_token = data_dir::read_secret(&config.admin_token_file)?;
     let ready = Zeroizing::new(serde_json::to_vec_pretty(&json!({
         "s3_url": daemon.s3_url,

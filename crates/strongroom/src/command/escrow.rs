@@ -74,7 +74,7 @@ pub(super) async fn escrow_key(asked: &EscrowKeyArguments, json_asked: bool) -> 
     let config = Config::load(&asked.config)?;
     if let (true, Some(path)) = (asked.blank_token, &asked.so_pin_file) {
         let officer = SecretString::from(data_dir::read_secret(path)?.as_str());
-        init_token(&token::hsm_config(&config.token)?, &officer).await?;
+        init_token(&token::hsm_config(config.token()?)?, &officer).await?;
     }
     let making = output::progress("making the escrow key");
     let OpenToken { token, .. } = token::open(&config).await?;
@@ -224,7 +224,7 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
     });
     let caller = Caller::daemon("strongroom:restore");
     let logged = service
-        .service()
+        .service()?
         .log_event("restore", detail, &caller)
         .await;
     service.close().await;

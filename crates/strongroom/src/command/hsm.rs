@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use strongroom_keys::token_keys;
 use strongroom_pkcs11::{HsmConfig, HsmToken, Transcript, conformance, init_token, make_pair};
 
+use super::ceremony::{self, CeremonyCommand};
 use super::{escrow, output};
 use crate::config::{Config, TokenSettings};
 use crate::failure::{Advise as _, advised};
@@ -44,6 +45,9 @@ pub(crate) enum HsmCommand {
     /// daemon whose keys are to be backed up, as `escrow.public_key_file`; compare the fingerprint
     /// that is printed when it has arrived there.
     EscrowKey(escrow::EscrowKeyArguments),
+    /// The ceremony in which a deployment gets its root keys and custodians, and its transcript.
+    #[command(subcommand)]
+    Ceremony(CeremonyCommand),
 }
 
 #[derive(Args)]
@@ -79,6 +83,7 @@ pub(super) async fn run(command: HsmCommand, json: bool) -> anyhow::Result<()> {
         }
         HsmCommand::EscrowKey(arguments) => escrow::escrow_key(&arguments, json).await,
         HsmCommand::Pair(arguments) => pair(&arguments, json).await,
+        HsmCommand::Ceremony(command) => Box::pin(ceremony::run(command, json)).await,
     }
 }
 
@@ -125,7 +130,7 @@ async fn pair(arguments: &PairArguments, json: bool) -> anyhow::Result<()> {
         }
     }
     let making = output::progress("making the keys on both tokens");
-    let transcript = ceremony(&configs).await?;
+    let transcript = make_keys(&configs).await?;
     drop(making);
     output::lines(
         json,
@@ -134,7 +139,7 @@ async fn pair(arguments: &PairArguments, json: bool) -> anyhow::Result<()> {
     )
 }
 
-async fn ceremony([first, second]: &[HsmConfig; 2]) -> anyhow::Result<Transcript> {
+async fn make_keys([first, second]: &[HsmConfig; 2]) -> anyhow::Result<Transcript> {
     // Each passes its conformance test before a key is put on it.
     let first = HsmToken::start(first.clone()).await?;
     let second = HsmToken::start(second.clone()).await?;

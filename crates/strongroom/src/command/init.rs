@@ -9,7 +9,8 @@ use strongroom_pkcs11::init_token;
 
 use super::output;
 use crate::config::Config;
-use crate::{daemon, data_dir, token};
+use crate::daemon::{self, KeyDaemon};
+use crate::{data_dir, token};
 
 #[derive(Args)]
 pub(crate) struct InitArguments {
@@ -28,21 +29,7 @@ pub(crate) struct InitArguments {
 pub(super) async fn run(arguments: InitArguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
     data_dir::make(&config.data_dir)?;
-    if config.admin_token_file.exists() {
-        output::line(format_args!(
-            "the administrator's token in {} is kept",
-            config.admin_token_file.display()
-        ))?;
-    } else {
-        data_dir::write_private(
-            &config.admin_token_file,
-            daemon::new_bearer_token().as_bytes(),
-        )?;
-        output::line(format_args!(
-            "the administrator's token is in {}",
-            config.admin_token_file.display()
-        ))?;
-    }
+    administrator_token(&config)?;
     if let (true, Some(path)) = (arguments.blank_token, &arguments.so_pin_file) {
         let so_pin = SecretString::from(data_dir::read_secret(path)?.as_str());
         let identity = init_token(&token::hsm_config(config.token()?)?, &so_pin).await?;
@@ -54,19 +41,8 @@ pub(super) async fn run(arguments: InitArguments) -> anyhow::Result<()> {
     // Opening everything once makes the keys on the token and the first rows, and shows now
     // rather than later what does not work.
     let clock = std::sync::Arc::new(strongroom_environment::SystemClock::new());
-    let service = daemon::KeyDaemon::start(&config, clock).await?;
-    if service.users().list(None, 1).await?.items.is_empty() {
-        let made = service.make_first_user().await?;
-        output::line(format_args!(
-            "access key id      {}",
-            made.user.access_key_id
-        ))?;
-        output::line(format_args!(
-            "secret access key  {}",
-            made.secret.expose_secret()
-        ))?;
-        output::line("the secret is printed once; keep it")?;
-    }
+    let service = KeyDaemon::start(&config, clock).await?;
+    first_user(&service).await?;
     let verifier = config.data_dir.join(data_dir::VERIFIER_KEY);
     if !verifier.exists() {
         bail!("the verifier key of the audit log was not written");
@@ -77,4 +53,40 @@ pub(super) async fn run(arguments: InitArguments) -> anyhow::Result<()> {
     ))?;
     service.close().await;
     Ok(())
+}
+
+/// Makes the administrator's token, unless there is one.
+pub(super) fn administrator_token(config: &Config) -> anyhow::Result<()> {
+    if config.admin_token_file.exists() {
+        return output::line(format_args!(
+            "the administrator's token in {} is kept",
+            config.admin_token_file.display()
+        ));
+    }
+    data_dir::write_private(
+        &config.admin_token_file,
+        daemon::new_bearer_token().as_bytes(),
+    )?;
+    output::line(format_args!(
+        "the administrator's token is in {}",
+        config.admin_token_file.display()
+    ))
+}
+
+/// Makes the first user and prints her access key, unless there are users. Gives her access key id.
+pub(super) async fn first_user(service: &KeyDaemon) -> anyhow::Result<Option<String>> {
+    if !service.users().list(None, 1).await?.items.is_empty() {
+        return Ok(None);
+    }
+    let made = service.make_first_user().await?;
+    output::line(format_args!(
+        "access key id      {}",
+        made.user.access_key_id
+    ))?;
+    output::line(format_args!(
+        "secret access key  {}",
+        made.secret.expose_secret()
+    ))?;
+    output::line("the secret is printed once; keep it")?;
+    Ok(Some(made.user.access_key_id.to_string()))
 }

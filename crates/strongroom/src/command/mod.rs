@@ -4,7 +4,9 @@
 //! 2 usage.
 
 mod audit;
+mod ceremony;
 mod config;
+mod custodian;
 mod dev;
 mod escrow;
 mod fsck;
@@ -15,6 +17,7 @@ mod keys;
 mod lifecycle;
 mod objects;
 mod output;
+mod quorum;
 mod serve;
 mod simulate;
 mod user;
@@ -54,6 +57,11 @@ enum Command {
     User(WithRemote<user::UserCommand>),
     /// KMS keys: list, create, import, enable, disable, rotate, delete, back up, and what they protect.
     Keys(WithRemote<keys::KeysCommand>),
+    /// Dual control: name the custodians, see what they have to approve, approve, reject.
+    Quorum(WithRemote<quorum::QuorumCommand>),
+    /// A custodian's signing key, and signing without a daemon.
+    #[command(subcommand)]
+    Custodian(custodian::CustodianCommand),
     /// Objects: which key protects each version, archive, restore.
     Objects(WithRemote<objects::ObjectsCommand>),
     /// Lifecycle: run what is due, show jobs.
@@ -63,7 +71,8 @@ enum Command {
     Audit(audit::AuditCommand),
     /// Rehearse a lifecycle policy on years of simulated time.
     Simulate(simulate::SimulateArguments),
-    /// Tokens: the conformance test, making two of them a pair, and the escrow key.
+    /// Tokens: the conformance test, making two of them a pair, the ceremony of the first day, and
+    /// the escrow key.
     #[command(subcommand)]
     Hsm(hsm::HsmCommand),
     /// Check the rows of a stopped store against each other, and that the stored bytes are there.
@@ -111,6 +120,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Init(arguments) => client(init::run(arguments)),
         Command::User(asked) => client(user::run(asked, json)),
         Command::Keys(asked) => client(keys::run(asked, json)),
+        Command::Quorum(asked) => client(quorum::run(asked, json)),
+        Command::Custodian(command) => custodian::run(command, json),
         Command::Objects(asked) => client(objects::run(asked, json)),
         Command::Lifecycle(asked) => client(lifecycle::run(asked, json)),
         Command::Audit(command) => client(audit::run(command, json)),

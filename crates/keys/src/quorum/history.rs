@@ -1,0 +1,285 @@
+//! What the audit log says of dual control, checked with nothing but the log.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use strongroom_audit::note_signers;
+
+use super::statement::{canonical, sha256_of};
+use super::{GuardedOperation, QuorumRule, Statement};
+
+/// Something that custodians have approved, and that was then done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GuardedAct {
+    /// The place of its entry on the log.
+    pub entry: u64,
+    /// What was done.
+    pub operation: GuardedOperation,
+    /// The ARN of the key.
+    pub key: Option<String>,
+    /// Who had it done.
+    pub requester: String,
+    /// The custodians whose signatures are under it.
+    pub custodians: Vec<String>,
+}
+
+/// Something that should not be on the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QuorumFinding {
+    /// The place of the entry on the log.
+    pub entry: u64,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What a log says of dual control.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct QuorumReport {
+    /// The rule that the last entry leaves in force.
+    pub rule: Option<QuorumRule>,
+    /// What was done with the approval of custodians, in order.
+    pub acts: Vec<GuardedAct>,
+    /// What was done without, or with an approval that does not hold.
+    pub findings: Vec<QuorumFinding>,
+    /// What only somebody who was there can judge: a stop of the daemon in the middle of a change.
+    pub remarks: Vec<QuorumFinding>,
+}
+
+/// Goes through the entries of a log in order, and checks that whatever the rule guarded at the time
+/// carries the signatures that it asks for.
+#[derive(Debug)]
+pub struct QuorumHistory {
+    deployment: String,
+    report: QuorumReport,
+    /// The rule before the last change, while nothing was done under the new one.
+    before: Option<Option<QuorumRule>>,
+    /// A rule whose change was not acknowledged. It may be in force all the same: the next start
+    /// of the service says so.
+    unacknowledged: Option<QuorumRule>,
+    /// Where each proposal was carried out.
+    carried_out: HashMap<String, u64>,
+    /// The last start of the service.
+    started: u64,
+}
+
+impl QuorumHistory {
+    /// A history of the log with this verifier key, before its first entry.
+    #[must_use]
+    pub fn new(verifier_key: &str) -> Self {
+        Self {
+            deployment: verifier_key.to_owned(),
+            report: QuorumReport::default(),
+            before: None,
+            unacknowledged: None,
+            carried_out: HashMap::new(),
+            started: 0,
+        }
+    }
+
+    /// What the entries have said.
+    #[must_use]
+    pub fn finish(self) -> QuorumReport {
+        self.report
+    }
+
+    /// Looks at the next entry.
+    pub fn see(&mut self, entry: u64, bytes: &[u8]) {
+        // Nearly all entries are uses of keys, and of no concern here. Inside a text each quotation
+        // mark is escaped, so that nothing else looks like this member.
+        const EVENT: &[u8] = b"\"event\":\"";
+        const USE_OF_KEY: &[u8] = b"key-use";
+        let event = bytes
+            .windows(EVENT.len())
+            .position(|window| window == EVENT)
+            .map(|at| &bytes[at + EVENT.len()..]);
+        if event.is_none_or(|event| event.starts_with(USE_OF_KEY)) {
+            return;
+        }
+        let Ok(read) = serde_json::from_slice::<Value>(bytes) else {
+            return;
+        };
+        let text = |at: &str| read[at].as_str().unwrap_or_default();
+        if (text("event"), text("use")) == ("service", "start") {
+            self.start(entry, &read);
+            return;
+        }
+        let operation = GuardedOperation::ALL
+            .into_iter()
+            .find(|operation| operation.act() == text("use"));
+        let Some(operation) = operation else {
+            return;
+        };
+        match text("outcome") {
+            "granted" => self.done(entry, operation, &read),
+            "failed" => self.failed(operation, &read),
+            _ => {}
+        }
+    }
+
+    fn done(&mut self, entry: u64, operation: GuardedOperation, read: &Value) {
+        let rule = self.report.rule.clone();
+        if let Some(rule) = rule.filter(|rule| rule.guards(operation)) {
+            match self.approved(entry, &rule, operation, read) {
+                Ok(act) => self.report.acts.push(act),
+                Err(what) => self.find(entry, what),
+            }
+        }
+        if operation == GuardedOperation::ChangeQuorumRule {
+            let rule = read["detail"]["rule"].as_str().and_then(QuorumRule::parse);
+            let Some(rule) = rule else {
+                self.find(entry, "the rule is not one".into());
+                return;
+            };
+            self.before = Some(self.report.rule.replace(rule));
+        } else {
+            self.before = None;
+        }
+    }
+
+    /// The act that an entry tells of, once its approval is found to hold.
+    fn approved(
+        &mut self,
+        entry: u64,
+        rule: &QuorumRule,
+        operation: GuardedOperation,
+        read: &Value,
+    ) -> Result<GuardedAct, String> {
+        let note = read["approval"]["note"]
+            .as_str()
+            .ok_or_else(|| format!("{operation} was done without the approval of custodians"))?;
+        let (text, signers) = note_signers(note, rule.custodians())
+            .map_err(|error| format!("the approval of {operation}: {error}"))?;
+        let statement = Statement::parse_approval(text)
+            .ok_or_else(|| format!("what approves {operation} is not the text of an approval"))?;
+        let key = read["key"]["arn"].as_str();
+        let time = read["time"].as_str().unwrap_or_default();
+        let requester = read["principal"].as_str().unwrap_or_default();
+        for (holds, what) in [
+            (
+                statement.deployment == self.deployment,
+                "of another deployment",
+            ),
+            (
+                statement.operation == operation.as_str(),
+                "over another operation",
+            ),
+            (statement.key.as_deref() == key, "over another key"),
+            (statement.requester == requester, "for another requester"),
+            (statement.rule_sha256 == rule.sha256(), "under another rule"),
+            (
+                statement.opened.as_str() <= time && time < statement.expires.as_str(),
+                "of another time",
+            ),
+            (
+                statement
+                    .request
+                    .as_ref()
+                    .is_none_or(|request| statement.is_about(&canonical(request))),
+                "over a request with another hash",
+            ),
+            (
+                statement
+                    .request
+                    .as_ref()
+                    .is_none_or(|request| is_what_was_done(operation, request, &read["detail"])),
+                "over something else than what was done",
+            ),
+            (
+                signers.len() >= rule.threshold(),
+                "by fewer custodians than the rule asks for",
+            ),
+        ] {
+            if !holds {
+                return Err(format!("{operation} was done with an approval {what}"));
+            }
+        }
+        if let Some(earlier) = self.carried_out.insert(statement.proposal.clone(), entry) {
+            let what = format!(
+                "proposal {} was carried out at entry {earlier} already",
+                statement.proposal
+            );
+            if self.started <= earlier {
+                return Err(what);
+            }
+            self.report.remarks.push(QuorumFinding {
+                entry,
+                what: format!("{what}, before the service was started anew"),
+            });
+        }
+        Ok(GuardedAct {
+            entry,
+            operation,
+            key: key.map(ToOwned::to_owned),
+            requester: requester.to_owned(),
+            custodians: signers
+                .iter()
+                .map(|place| rule.custodians()[*place].origin().to_string())
+                .collect(),
+        })
+    }
+
+    /// An entry that takes the one before it back.
+    fn failed(&mut self, operation: GuardedOperation, read: &Value) {
+        if let Some(proposal) = read["approval"]["proposal"].as_str()
+            && let Some(entry) = self.carried_out.remove(proposal)
+        {
+            self.report.acts.retain(|act| act.entry != entry);
+        }
+        if operation == GuardedOperation::ChangeQuorumRule
+            && let Some(before) = self.before.take()
+        {
+            self.unacknowledged = std::mem::replace(&mut self.report.rule, before);
+        }
+    }
+
+    /// A start of the service, which says under which rule.
+    fn start(&mut self, entry: u64, read: &Value) {
+        self.started = entry;
+        let told = read["detail"]["quorum_rule_sha256"].as_str();
+        let is_told = |rule: &Option<QuorumRule>| {
+            told.map(ToOwned::to_owned) == rule.as_ref().map(QuorumRule::sha256)
+        };
+        let (before, unacknowledged) = (self.before.take(), self.unacknowledged.take());
+        if is_told(&self.report.rule) {
+            return;
+        }
+        let what = if unacknowledged.is_some() && is_told(&unacknowledged) {
+            self.report.rule = unacknowledged;
+            "the last change of the rule was not acknowledged, and is in force"
+        } else if let Some(before) = before.filter(|before| is_told(before)) {
+            self.report.rule = before;
+            "the last change of the rule was cut short by the end of the process"
+        } else {
+            self.find(
+                entry,
+                "the service was started under another rule than the log tells of".into(),
+            );
+            return;
+        };
+        self.report.remarks.push(QuorumFinding {
+            entry,
+            what: what.into(),
+        });
+    }
+
+    fn find(&mut self, entry: u64, what: String) {
+        self.report.findings.push(QuorumFinding { entry, what });
+    }
+}
+
+/// Whether a request is the one whose act an entry tells of, as far as the entry tells.
+fn is_what_was_done(operation: GuardedOperation, request: &Value, detail: &Value) -> bool {
+    match operation {
+        GuardedOperation::ScheduleKeyDeletion => true,
+        GuardedOperation::PutKeyPolicy => {
+            request["policy"].as_str().map(sha256_of).as_deref() == detail["policy_sha256"].as_str()
+        }
+        GuardedOperation::SetKeyLimits => ["uses_max", "size_bytes_max", "not_before", "not_after"]
+            .into_iter()
+            .all(|limit| request[limit] == detail[limit]),
+        GuardedOperation::ChangeQuorumRule => detail["rule"]
+            .as_str()
+            .and_then(QuorumRule::parse)
+            .is_some_and(|rule| rule.request().members == *request),
+    }
+}
