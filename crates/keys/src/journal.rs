@@ -313,17 +313,6 @@ impl Journal {
         result
     }
 
-    /// As [`Journal::settle`], and gives the place of the entry on the log with the result.
-    pub(crate) async fn settle_and_tell<T>(
-        &self,
-        caller: &Caller,
-        entry: Entry<'_>,
-        result: Result<T, KeyError>,
-    ) -> Result<(LeafIndex, T), KeyError> {
-        let index = self.append(caller, &entry, result.as_ref().err()).await?;
-        result.map(|result| (index, result))
-    }
-
     /// Puts a refusal on the log that somebody else decided.
     pub(crate) async fn refuse(
         &self,

@@ -7,6 +7,7 @@ use strongroom_environment::{Clock, Entropy, Timestamp};
 use strongroom_meta::{Batch, MetaStore};
 use strongroom_pkcs11::{KeyLabel, Token};
 
+use super::GuardedOperation;
 use super::rule::{NewQuorumRule, QuorumRule};
 use crate::caller::{Caller, Standing};
 use crate::error::KeyError;
@@ -100,6 +101,12 @@ impl Quorum {
     pub async fn rule(&self) -> Result<Option<(QuorumRule, Timestamp)>, KeyError> {
         let found = self.found().await?;
         Ok(found.map(|found| (found.rule, found.since)))
+    }
+
+    /// Whether custodians have to agree to an operation.
+    pub(crate) async fn guards(&self, operation: GuardedOperation) -> Result<bool, KeyError> {
+        let found = self.found().await?;
+        Ok(found.is_some_and(|found| found.rule.guards(operation)))
     }
 
     /// Puts a rule in the place of the one in force. The first is put by an administrator; each

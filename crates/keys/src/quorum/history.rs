@@ -58,8 +58,17 @@ pub struct QuorumHistory {
     unacknowledged: Option<QuorumRule>,
     /// Where each proposal was carried out.
     carried_out: HashMap<String, u64>,
+    /// Backups that were begun with an approval, by their ids.
+    backups: HashMap<String, Backup>,
     /// The last start of the service.
     started: u64,
+}
+
+/// For which escrow key a backup is, and for whom.
+#[derive(Debug)]
+struct Backup {
+    escrow_key_sha256: String,
+    requester: String,
 }
 
 impl QuorumHistory {
@@ -72,6 +81,7 @@ impl QuorumHistory {
             before: None,
             unacknowledged: None,
             carried_out: HashMap::new(),
+            backups: HashMap::new(),
             started: 0,
         }
     }
@@ -103,6 +113,10 @@ impl QuorumHistory {
             self.start(entry, &read);
             return;
         }
+        if (text("use"), text("outcome")) == (GuardedOperation::BACKUP_GOES_ON, "granted") {
+            self.goes_on(entry, &read);
+            return;
+        }
         let operation = GuardedOperation::ALL
             .into_iter()
             .find(|operation| operation.act() == text("use"));
@@ -116,11 +130,40 @@ impl QuorumHistory {
         }
     }
 
+    /// A page of a backup after the first, which was approved.
+    fn goes_on(&mut self, entry: u64, read: &Value) {
+        let operation = GuardedOperation::BackupKeys;
+        let is_guarded = |rule: &QuorumRule| rule.guards(operation);
+        if !self.report.rule.as_ref().is_some_and(is_guarded) {
+            return;
+        }
+        let begun = read["detail"]["backup"].as_str();
+        let begun = begun.and_then(|backup| self.backups.get(backup));
+        let is_of = |begun: &Backup| {
+            Some(begun.escrow_key_sha256.as_str()) == read["detail"]["escrow_key_sha256"].as_str()
+                && Some(begun.requester.as_str()) == read["principal"].as_str()
+        };
+        if !begun.is_some_and(is_of) {
+            let what = "a page is of a backup that was not begun with the approval of custodians";
+            self.find(entry, what.into());
+        }
+    }
+
     fn done(&mut self, entry: u64, operation: GuardedOperation, read: &Value) {
         let rule = self.report.rule.clone();
         if let Some(rule) = rule.filter(|rule| rule.guards(operation)) {
             match self.approved(entry, &rule, operation, read) {
-                Ok(act) => self.report.acts.push(act),
+                Ok(act) => {
+                    if operation == GuardedOperation::BackupKeys {
+                        let text = |at: &str| read["detail"][at].as_str().unwrap_or_default();
+                        let backup = Backup {
+                            escrow_key_sha256: text("escrow_key_sha256").to_owned(),
+                            requester: act.requester.clone(),
+                        };
+                        self.backups.insert(text("backup").to_owned(), backup);
+                    }
+                    self.report.acts.push(act);
+                }
                 Err(what) => self.find(entry, what),
             }
         }
@@ -277,6 +320,14 @@ fn is_what_was_done(operation: GuardedOperation, request: &Value, detail: &Value
         GuardedOperation::SetKeyLimits => ["uses_max", "size_bytes_max", "not_before", "not_after"]
             .into_iter()
             .all(|limit| request[limit] == detail[limit]),
+        GuardedOperation::DeleteImportedKeyMaterial => {
+            let named = &request["key_material_id"];
+            let taken = detail["key_material"].as_array();
+            named.is_null()
+                || taken
+                    .is_some_and(|taken| taken.iter().any(|one| one["key_material_id"] == *named))
+        }
+        GuardedOperation::BackupKeys => request["escrow_key_sha256"] == detail["escrow_key_sha256"],
         GuardedOperation::ChangeQuorumRule => detail["rule"]
             .as_str()
             .and_then(QuorumRule::parse)

@@ -62,18 +62,27 @@ pub enum GuardedOperation {
     PutKeyPolicy,
     /// A key gets other limits, or none.
     SetKeyLimits,
+    /// Imported material of a key is taken away.
+    DeleteImportedKeyMaterial,
+    /// All keys are given out, wrapped for an escrow key.
+    BackupKeys,
     /// Other custodians, another threshold, other guarded operations. A rule always guards it.
     ChangeQuorumRule,
 }
 
 impl GuardedOperation {
     /// All of them, in the order in which a rule names them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::ScheduleKeyDeletion,
         Self::PutKeyPolicy,
         Self::SetKeyLimits,
+        Self::DeleteImportedKeyMaterial,
+        Self::BackupKeys,
         Self::ChangeQuorumRule,
     ];
+
+    /// The `use` of the entry of each page of a backup but the first, which carries the approval.
+    pub(crate) const BACKUP_GOES_ON: &'static str = "backup-keys-page";
 
     /// The name.
     #[must_use]
@@ -82,6 +91,8 @@ impl GuardedOperation {
             Self::ScheduleKeyDeletion => "ScheduleKeyDeletion",
             Self::PutKeyPolicy => "PutKeyPolicy",
             Self::SetKeyLimits => "SetKeyLimits",
+            Self::DeleteImportedKeyMaterial => "DeleteImportedKeyMaterial",
+            Self::BackupKeys => "BackupKeys",
             Self::ChangeQuorumRule => "ChangeQuorumRule",
         }
     }
@@ -93,6 +104,8 @@ impl GuardedOperation {
             Self::ScheduleKeyDeletion => "schedule-key-deletion",
             Self::PutKeyPolicy => "put-key-policy",
             Self::SetKeyLimits => "set-key-limits",
+            Self::DeleteImportedKeyMaterial => "delete-imported-key-material",
+            Self::BackupKeys => "backup-keys",
             Self::ChangeQuorumRule => "change-quorum-rule",
         }
     }
@@ -112,8 +125,8 @@ impl FromStr for GuardedOperation {
             .into_iter()
             .find(|operation| operation.as_str() == text)
             .ok_or(KeyError::InvalidRequest {
-                rule: "a rule guards ScheduleKeyDeletion, PutKeyPolicy, SetKeyLimits and \
-                       ChangeQuorumRule",
+                rule: "a rule guards ScheduleKeyDeletion, PutKeyPolicy, SetKeyLimits, \
+                       DeleteImportedKeyMaterial, BackupKeys and ChangeQuorumRule",
             })
     }
 }

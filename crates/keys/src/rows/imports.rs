@@ -1,11 +1,11 @@
-//! The rows of imported key material.
+//! The rows of keys that come from elsewhere, and of backups, by which they go elsewhere.
 
 use strongroom_environment::Timestamp;
 use strongroom_pkcs11::ImportPath;
 
 use super::{RowFormat, VERSION};
 use crate::encoding::{Decoder, Encoder};
-use crate::names::KeyMaterialId;
+use crate::names::{KeyMaterialId, ProposalId};
 
 /// What is known of the material of a version that was imported, also while it is not there.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +46,46 @@ impl RowFormat for ImportRow {
                 _ => return None,
             },
             description: fields.text()?,
+        };
+        fields.finish(row)
+    }
+}
+
+/// A backup of all keys that was begun, and may be gone on with for some time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct BackupRow {
+    pub(crate) begun: Timestamp,
+    pub(crate) principal: String,
+    /// The SHA-256 of the public key that the keys are wrapped for.
+    pub(crate) escrow_key_sha256: [u8; 32],
+    /// The proposal under which custodians have approved it, where they had to.
+    pub(crate) proposal: Option<ProposalId>,
+}
+
+impl RowFormat for BackupRow {
+    fn encode(&self) -> Vec<u8> {
+        let fields = Encoder::new(VERSION)
+            .i64(self.begun.micros())
+            .counted(self.principal.as_bytes())
+            .fixed(&self.escrow_key_sha256);
+        match &self.proposal {
+            None => fields.u8(0),
+            Some(proposal) => fields.u8(1).fixed(proposal.as_bytes()),
+        }
+        .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Decoder::new(bytes, VERSION)?;
+        let row = Self {
+            begun: Timestamp::from_micros(fields.i64()?),
+            principal: fields.text()?,
+            escrow_key_sha256: fields.fixed()?,
+            proposal: match fields.u8()? {
+                0 => None,
+                1 => Some(ProposalId(fields.fixed()?)),
+                _ => return None,
+            },
         };
         fields.finish(row)
     }

@@ -19,7 +19,7 @@ use crate::error::KeyError;
 pub(crate) use access::{GrantCountRow, GrantRow, PolicyRow};
 pub(crate) use data_keys::{BucketKeyRow, MovedBucketKeyRow, ServiceKeyRow, moved_key};
 pub(crate) use ends::{CertificateRow, DeletionRow};
-pub(crate) use imports::ImportRow;
+pub(crate) use imports::{BackupRow, ImportRow};
 pub(crate) use kms_keys::{
     AliasRow, Due, DueAct, KeyRow, KeyVersionRow, Material, Origin, TagRow, material_message,
     tag_key, version_key, version_mac_message,
@@ -35,6 +35,8 @@ pub(crate) const KEYS: Table = Table::new("kms_keys");
 pub(crate) const KEY_VERSIONS: Table = Table::new("kms_key_versions");
 /// What is known of the imported material of KMS keys, by key id and version.
 pub(crate) const IMPORTS: Table = Table::new("kms_imports");
+/// Backups that were begun, by their ids.
+pub(crate) const BACKUPS: Table = Table::new("kms_backups");
 /// Aliases, by name.
 pub(crate) const ALIASES: Table = Table::new("kms_aliases");
 /// The names of the aliases of a key, by key id and name.

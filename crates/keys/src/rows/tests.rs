@@ -416,6 +416,30 @@ fn the_documented_rows_of_imported_material_decode() {
 }
 
 #[test]
+fn the_documented_row_of_a_backup_decodes() {
+    let row = BackupRow {
+        begun: Timestamp::from_seconds(1_800_000_000),
+        principal: "administrator".into(),
+        escrow_key_sha256: std::array::from_fn(|at| 0x20 + at as u8),
+        proposal: Some(
+            "00066517289880006162636465666768"
+                .parse()
+                .expect("the id of a proposal"),
+        ),
+    };
+    assert_documented(BACKUPS, 0, &row);
+    let unapproved = BackupRow {
+        proposal: None,
+        ..row.clone()
+    };
+    assert_eq!(BackupRow::decode(&unapproved.encode()), Some(unapproved));
+    let mut value = row.encode();
+    let at = value.len() - 17;
+    value[at] = 2;
+    assert_eq!(BackupRow::decode(&value), None);
+}
+
+#[test]
 fn what_the_page_does_not_name_is_refused() {
     let value = example(KEYS, 0, "value");
     let pending = KeyRow {

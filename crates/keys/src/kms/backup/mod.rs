@@ -9,12 +9,19 @@
 //! A backup is made page by page. Each page is a text signed by the key of the audit log, with the
 //! entry of the log that tells of it and the proof that the entry is there; it names the version
 //! after which it begins, so that a page that is missing is noticed.
+//!
+//! Where custodians have to agree to it they agree once, to the whole. The first page carries their
+//! approval out: its entry goes on the log, and one batch marks the proposal and writes the row of
+//! the backup. **This is the commit point**, before the page is given out. The other pages are given
+//! out to the same requester for a day, as long as the row says so.
 
 mod page;
 mod takeover;
 
+use std::time::Duration;
+
 use data_encoding::HEXLOWER;
-use strongroom_meta::Scan;
+use strongroom_meta::{Batch, Scan};
 use strongroom_pkcs11::{CarriedKind, KeyLabel, MacSpec, WrappedKey};
 
 pub use page::{Backup, BackupError, BackupPage, escrow_key_fingerprint};
@@ -26,7 +33,8 @@ use crate::arn::KeyId;
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event};
-use crate::rows::{self, KEY_VERSIONS, KEYS, KeyRow, KeyVersionRow, Material};
+use crate::quorum::{GuardedOperation, GuardedRequest};
+use crate::rows::{self, BACKUPS, BackupRow, KEY_VERSIONS, KEYS, KeyRow, KeyVersionRow, Material};
 use crate::token_keys;
 
 /// How many versions are looked at for a page.
@@ -42,6 +50,9 @@ struct Chosen {
 }
 
 impl Kms {
+    /// For how long a backup that was begun can be gone on with.
+    pub const BACKUP_TIME_MAX: Duration = Duration::from_secs(86_400);
+
     /// The page of a backup that comes after the version `after`, or the first. `backup` is what all
     /// pages of a backup share: 16 bytes in hexadecimal, drawn by whoever puts them together.
     ///
@@ -49,8 +60,9 @@ impl Kms {
     /// are wrapped for.
     ///
     /// # Errors
-    /// [`KeyError::InvalidRequest`], [`KeyError::AccessDenied`], [`KeyError::Damaged`],
-    /// [`KeyError::TokenUnavailable`], [`KeyError::AuditUnavailable`], [`KeyError::NotCertified`],
+    /// [`KeyError::InvalidRequest`], [`KeyError::AccessDenied`], [`KeyError::ApprovalNeeded`],
+    /// [`KeyError::ApprovalRejected`], [`KeyError::Damaged`], [`KeyError::TokenUnavailable`],
+    /// [`KeyError::AuditUnavailable`], [`KeyError::NotCertified`], [`KeyError::NotCommitted`],
     /// [`KeyError::Metadata`].
     pub async fn backup_page(
         &self,
@@ -60,6 +72,12 @@ impl Kms {
         caller: &Caller,
     ) -> Result<BackupPage, KeyError> {
         let escrow_key_sha256 = page::fingerprint(recipient);
+        let (mut approval, mut batch) = (None, Batch::new());
+        // An approval is carried out once.
+        let _alone = match after {
+            None => Some(self.administration.lock().await),
+            Some(_) => None,
+        };
         let made = async {
             self.check_role("BackupKeys", caller)?;
             let is_id = HEXLOWER
@@ -71,16 +89,55 @@ impl Kms {
                 });
             }
             let after = after.map(str::parse::<Place>).transpose()?;
+            match after {
+                None => {
+                    let guarded = GuardedRequest {
+                        operation: GuardedOperation::BackupKeys,
+                        key: None,
+                        members: serde_json::json!({ "escrow_key_sha256": escrow_key_sha256 }),
+                    };
+                    self.quorum
+                        .consume(&guarded, caller, &mut approval, &mut batch)
+                        .await?;
+                    let row = BackupRow {
+                        begun: self.clock.now(),
+                        principal: caller.principal.clone(),
+                        escrow_key_sha256: page::sha256(recipient),
+                        proposal: approval
+                            .as_ref()
+                            .and_then(|approval| approval.proposal.parse().ok()),
+                    };
+                    rows::create(&mut batch, BACKUPS, backup.as_bytes(), &row);
+                }
+                Some(_) => self.check_begun(backup, recipient, caller).await?,
+            }
             self.page_after(recipient, backup, after, caller).await
         }
         .await;
         let named: Vec<String> = made.iter().flat_map(PageStated::named).collect();
-        let entry = Entry::new(Event::KeyAdministration, "backup-keys").detail(serde_json::json!({
-            "backup": backup.chars().take(64).collect::<String>(),
-            "escrow_key_sha256": escrow_key_sha256,
-            "keys": named,
-        }));
-        let (index, mut stated) = self.journal.settle_and_tell(caller, entry, made).await?;
+        let act = match after {
+            None => GuardedOperation::BackupKeys.act(),
+            Some(_) => GuardedOperation::BACKUP_GOES_ON,
+        };
+        let entry = Entry::new(Event::KeyAdministration, act)
+            .approval(approval)
+            .detail(serde_json::json!({
+                "backup": backup.chars().take(64).collect::<String>(),
+                "escrow_key_sha256": escrow_key_sha256,
+                "keys": named,
+            }));
+        let (made, prepared) = match made {
+            Ok(stated) => (Some(stated), Ok(batch)),
+            Err(error) => (None, Err(error)),
+        };
+        let index = self
+            .journal
+            .change_and_tell(&*self.meta, caller, entry, prepared, |_, _| ())
+            .await?;
+        let mut stated = made.ok_or(KeyError::Damaged {
+            table: BACKUPS.name(),
+            what: "a page was not made, and its entry is on the log",
+        })?;
         stated.entry = index.0;
         let next = stated.more.then(|| stated.last.clone()).flatten();
         let certified = self.journal.certify(index, &stated.to_text()).await?;
@@ -92,6 +149,36 @@ impl Kms {
             proof: certified.proof,
             next,
         })
+    }
+
+    /// Whether the backup that a page after the first is of was begun, not long ago, and by the same
+    /// requester for the same escrow key; where custodians have to agree, with their approval.
+    async fn check_begun(
+        &self,
+        backup: &str,
+        recipient: &[u8],
+        caller: &Caller,
+    ) -> Result<(), KeyError> {
+        let begun = rows::read::<BackupRow>(&*self.meta, BACKUPS, backup.as_bytes()).await?;
+        let begun = begun.map(|read| read.row).filter(|row| {
+            row.principal == caller.principal
+                && row.escrow_key_sha256 == page::sha256(recipient)
+                && self.clock.now() < row.begun + Self::BACKUP_TIME_MAX
+        });
+        let rule = match begun {
+            None => {
+                "a page after the first is of a backup that the same requester has begun within \
+                     a day, for the same escrow key"
+            }
+            Some(row)
+                if row.proposal.is_none()
+                    && self.quorum.guards(GuardedOperation::BackupKeys).await? =>
+            {
+                "custodians have to agree to a backup now: begin it anew"
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(KeyError::InvalidRequest { rule })
     }
 
     async fn page_after(

@@ -363,7 +363,15 @@ pub fn escrow_key_fingerprint(public_key: &[u8]) -> Option<String> {
 }
 
 pub(super) fn fingerprint(public_key: &[u8]) -> String {
-    HEXLOWER.encode(digest(&SHA256, public_key).as_ref())
+    HEXLOWER.encode(&sha256(public_key))
+}
+
+pub(super) fn sha256(public_key: &[u8]) -> [u8; 32] {
+    let digest = digest(&SHA256, public_key);
+    *digest
+        .as_ref()
+        .first_chunk()
+        .expect("SHA-256 gives 32 bytes")
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::journal::{Entry, Event, KeyNamed};
 use crate::kms::access::Wish;
 use crate::kms::{KeyDescription, KeyState, Kms};
 use crate::names::KeyMaterialId;
+use crate::quorum::{GuardedOperation, GuardedRequest};
 use crate::rows::{
     self, IMPORTS, KEY_VERSIONS, KeyRow, KeyVersionRow, Material, Read, RowFormat as _,
 };
@@ -34,8 +35,8 @@ impl Kms {
     ///
     /// # Errors
     /// [`KeyError::IncorrectKeyMaterial`]: the key has had no material of that id.
-    /// [`KeyError::NotForThisKey`], [`KeyError::ManagedByService`], and as for
-    /// [`Kms::describe_key`] and [`Kms::create_key`].
+    /// [`KeyError::ApprovalNeeded`], [`KeyError::ApprovalRejected`], [`KeyError::NotForThisKey`],
+    /// [`KeyError::ManagedByService`], and as for [`Kms::describe_key`] and [`Kms::create_key`].
     pub async fn delete_imported_key_material(
         self: &Arc<Self>,
         reference: &KeyReference,
@@ -54,6 +55,7 @@ impl Kms {
                     return kms.journal.settle(&caller, entry, Err(error)).await;
                 }
             };
+            let (mut approval, mut batch) = (None, Batch::new());
             let chosen = async {
                 kms.check_manager(id, &read.row)?;
                 let wish = Wish::to("DeleteImportedKeyMaterial").reference(&reference);
@@ -71,9 +73,20 @@ impl Kms {
                         rule: "the key has had no material of that id",
                     });
                 }
+                let guarded = GuardedRequest::of_key(
+                    GuardedOperation::DeleteImportedKeyMaterial,
+                    kms.home.arn(id),
+                    serde_json::json!({
+                        "key_material_id": material.map(|material| material.to_string()),
+                    }),
+                );
+                kms.quorum
+                    .consume(&guarded, &caller, &mut approval, &mut batch)
+                    .await?;
                 Ok((kept, chosen))
             }
             .await;
+            let entry = entry.approval(approval);
             let (kept, chosen) = match chosen {
                 Ok(chosen) => chosen,
                 Err(error) => {
@@ -83,7 +96,7 @@ impl Kms {
             };
             let versions: Vec<KeyVersion> = chosen.iter().map(|(version, _)| *version).collect();
             let row = kms
-                .take_away(id, &read, kept, &versions, entry, &caller)
+                .take_away(id, &read, kept, &versions, (entry, batch), &caller)
                 .await?;
             let material = chosen.map(|(_, material)| material);
             Ok((kms.description(id, row), material))
@@ -113,7 +126,7 @@ impl Kms {
             return Ok(false);
         }
         let entry = Entry::new(Event::KeyAdministration, "expire-key-material");
-        self.take_away(id, &read, kept, &versions, entry, caller)
+        self.take_away(id, &read, kept, &versions, (entry, Batch::new()), caller)
             .await?;
         Ok(true)
     }
@@ -124,11 +137,11 @@ impl Kms {
         read: &Read<KeyRow>,
         kept: Vec<Kept>,
         versions: &[KeyVersion],
-        entry: Entry<'_>,
+        (entry, mut batch): (Entry<'_>, Batch),
         caller: &Caller,
     ) -> Result<KeyRow, KeyError> {
         let now = self.clock.now();
-        let (mut row, mut batch) = (read.row.clone(), Batch::new());
+        let mut row = read.row.clone();
         let mut left: Vec<(KeyVersion, bool, Option<Timestamp>)> = Vec::new();
         let mut named = Vec::new();
         for kept in &kept {
