@@ -156,7 +156,7 @@ def start(keyd):
             return keyd
 
 
-def store_apart(directory, authority, urls, certificate, *, silence_ms=2_000, call_ms=400):
+def store_apart(directory, authority, urls, certificate, *, silence_ms=3_000, call_ms=1_000):
     """A store that has its keys elsewhere, and no token."""
     store = Deployment(directory)
     store.tables.pop("token")

@@ -23,8 +23,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub(crate) const CALL_TIME_MAX: Duration = Duration::from_millis(150);
-pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(900);
+/// Long enough that a busy machine is not taken for a link that is lost.
+pub(crate) const CALL_TIME_MAX: Duration = Duration::from_millis(400);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(1_600);
 
 pub(crate) fn home() -> Home {
     Home {
