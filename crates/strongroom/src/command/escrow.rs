@@ -219,7 +219,7 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
     let service = daemon::KeyDaemon::start(&config, Arc::new(SystemClock::new())).await?;
     let detail = json!({
         "backup": backup.id(), "backup_made": backup.made(), "restored": report.restored,
-        "lost": report.lost.len(), "former_verifier_key": former.to_string(),
+        "lost": report.lost.len() + report.failed.len(), "former_verifier_key": former.to_string(),
         "verifier_key": handed.verifier_key,
     });
     let caller = Caller::daemon("strongroom:restore");
@@ -240,6 +240,11 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
             "LOST    {version}: it is newer than the backup, and gone with the other token"
         ));
     }
+    for version in &report.failed {
+        lines.push(format!(
+            "LOST    {version}: what the backup has of it is not what it was"
+        ));
+    }
     lines.push(format!(
         "the audit log goes on under another key: hand {} to the auditor, with {} to what was signed before",
         verifier.display(),
@@ -247,7 +252,7 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
     ));
     let whole = json!({
         "backup": backup.id(), "made": backup.made(), "restored": report.restored,
-        "not_needed": report.not_needed, "lost": report.lost,
+        "not_needed": report.not_needed, "lost": report.lost, "failed": report.failed,
         "verifier_key": handed.verifier_key, "former_verifier_key_file": kept,
     });
     output::lines(json_asked, &whole, &lines)

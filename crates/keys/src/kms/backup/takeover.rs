@@ -60,6 +60,8 @@ pub struct RestoreReport {
     pub not_needed: Vec<String>,
     /// Versions that the rows have and the backup does not: they are lost with the other token.
     pub lost: Vec<String>,
+    /// Versions that are in the backup and are not what they were: a drill would have told.
+    pub failed: Vec<String>,
 }
 
 /// Has the token with the escrow key take every key of a backup over, proves each against its check
@@ -97,8 +99,8 @@ pub async fn drill_backup(token: &dyn Token, backup: &Backup) -> Result<Drill, K
 /// escrow key, and the service's own keys ([`ensure_token_keys`](crate::ensure_token_keys)).
 ///
 /// # Errors
-/// [`KeyError::NotAuthentic`]: a key is not what it was; nothing after it was changed.
-/// [`KeyError::TokenUnavailable`], [`KeyError::Metadata`], [`KeyError::Damaged`],
+/// [`KeyError::InvalidRequest`]: the backup is for another token. [`KeyError::TokenUnavailable`],
+/// [`KeyError::Metadata`], [`KeyError::Damaged`],
 /// [`KeyError::NotCommitted`].
 pub async fn restore_backup(
     token: &dyn Token,
@@ -114,12 +116,22 @@ pub async fn restore_backup(
     for page in backup.pages() {
         let mut batch = Batch::new();
         for (stated, taken) in taken_over(token, &escrow, &root, page).await? {
-            let wrapped = taken?;
-            proven(token, stated, &wrapped).await?;
             let (Some(place), Some(spec)) = (stated.place(), stated.spec()) else {
                 return Err(KeyError::NotAuthentic);
             };
             taken_places.insert(place);
+            let proved = match taken {
+                Ok(wrapped) => proven(token, stated, &wrapped).await.map(|()| wrapped),
+                Err(error) => Err(error),
+            };
+            // One that is not sound keeps the others from nothing.
+            let wrapped = match proved {
+                Err(KeyError::NotAuthentic) => {
+                    report.failed.push(place.to_string());
+                    continue;
+                }
+                proved => proved?,
+            };
             let found =
                 rows::read::<KeyVersionRow>(&**meta, KEY_VERSIONS, &place.row_key()).await?;
             let Some(read) =
