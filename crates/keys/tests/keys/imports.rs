@@ -59,6 +59,17 @@ pub(crate) async fn import(world: &World, key: &KeyReference, value: u8) -> KeyM
     imported.expect("it is imported").1
 }
 
+/// The same, for a time.
+pub(crate) async fn import_until(world: &World, key: &KeyReference, value: u8, until: Timestamp) {
+    let kms = &world.service.kms;
+    let new = NewMaterial {
+        expires: Some(until),
+        ..material(&parameters(kms, key).await, value)
+    };
+    let imported = kms.import_key_material(key, new, &caller()).await;
+    imported.expect("it is imported");
+}
+
 async fn encrypted(kms: &Kms, key: &KeyReference) -> Result<Vec<u8>, KeyError> {
     let empty = EncryptionContext::empty();
     let made = kms.encrypt(key, &empty, b"text", &caller()).await;

@@ -20,6 +20,7 @@ use strongroom_pkcs11::{CarriedKind, ExportedKeys};
 use crate::arn::{KeyId, KeyVersion};
 use crate::error::KeyError;
 use crate::kms::KeySpec;
+use crate::quorum::GuardedOperation;
 use crate::rows::{self, KEY_VERSIONS};
 
 const FIRST_LINE: &str = "strongroom-key-backup/v1";
@@ -85,7 +86,12 @@ impl Backup {
                 serde_json::from_slice(entry).map_err(|_| Disagrees("an entry is not JSON"))?;
             let named: Vec<String> = one.named().collect();
             let is_it = proven.index.0 == one.entry
-                && logged["use"] == "backup-keys"
+                && logged["use"]
+                    == if stated.is_empty() {
+                        GuardedOperation::BackupKeys.act()
+                    } else {
+                        GuardedOperation::BACKUP_GOES_ON
+                    }
                 && logged["outcome"] == "granted"
                 && logged["detail"]["escrow_key_sha256"] == one.escrow_key_sha256.as_str()
                 && logged["detail"]["keys"] == serde_json::json!(named);
