@@ -10,7 +10,7 @@ use strongroom_keys::{
     ensure_escrow_key, ensure_token_keys, restore_backup,
 };
 use strongroom_meta::{CommitFault, MetaStore, Table};
-use strongroom_pkcs11::{MemoryToken, TokenError};
+use strongroom_pkcs11::{MemoryToken, TokenError, TokenFunction};
 use strongroom_testkit::FaultyToken;
 
 use crate::imports::{external_key, import};
@@ -333,4 +333,29 @@ async fn a_drill_on_a_token_that_fails_is_no_verdict() {
     token.heal();
     let drill = drill_backup(&*token, &backup).await.expect("a drill");
     assert!(drill.passed());
+}
+
+#[tokio::test]
+async fn one_version_that_is_not_sound_keeps_no_other_from_being_taken_over() {
+    let story = Story::new().await;
+    story.world.kms_key().await;
+    let backup = story.verified(&story.backup().await);
+    let token = FaultyToken::new(Arc::clone(&story.escrow) as _);
+    ensure_token_keys(&*token).await.expect("root keys");
+    // The page as a whole, and then the first of its versions.
+    let is_damaged = || {
+        for _ in 0..2 {
+            token.fail_next(TokenFunction::TakeOver, TokenError::NotAuthentic);
+        }
+    };
+    is_damaged();
+    let drill = drill_backup(&*token, &backup).await.expect("a drill");
+    let failures: Vec<bool> = drill.keys.iter().map(|key| key.failure.is_some()).collect();
+    assert_eq!(failures, [true, false, false]);
+    is_damaged();
+    let meta: Arc<dyn MetaStore> = Arc::clone(&story.world.meta) as _;
+    let report = restore_backup(&*token, &meta, &backup).await;
+    let report = report.expect("the others are restored");
+    assert_eq!((report.restored, report.failed.len()), (2, 1));
+    assert!(report.lost.is_empty());
 }
