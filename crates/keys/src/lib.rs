@@ -68,7 +68,7 @@ pub use names::{
 pub use objects::ObjectKeys;
 pub use quorum::{
     Approval, GuardedAct, GuardedOperation, NewQuorumRule, Proposal, ProposalState, Quorum,
-    QuorumFinding, QuorumHistory, QuorumReport, QuorumRule, Statement,
+    QuorumFinding, QuorumHistory, QuorumReport, QuorumRule, Statement, restore_quorum_rule,
 };
 pub use rewrap::{RewrapEntry, RewrapScope};
 pub use service::{KeyLimits, KeyService, KeysConfig};

@@ -50,6 +50,10 @@ pub struct QuorumReport {
 #[derive(Debug)]
 pub struct QuorumHistory {
     deployment: String,
+    /// Which deployments the approvals name since the log was last handed over to another key.
+    named: Vec<(u64, GuardedOperation, String)>,
+    /// The key that the log was last handed over to.
+    handed_over: Option<(u64, String)>,
     report: QuorumReport,
     /// The rule before the last change, while nothing was done under the new one.
     before: Option<Option<QuorumRule>>,
@@ -77,6 +81,8 @@ impl QuorumHistory {
     pub fn new(verifier_key: &str) -> Self {
         Self {
             deployment: verifier_key.to_owned(),
+            named: Vec::new(),
+            handed_over: None,
             report: QuorumReport::default(),
             before: None,
             unacknowledged: None,
@@ -88,8 +94,47 @@ impl QuorumHistory {
 
     /// What the entries have said.
     #[must_use]
-    pub fn finish(self) -> QuorumReport {
+    pub fn finish(mut self) -> QuorumReport {
+        let deployment = std::mem::take(&mut self.deployment);
+        if let Some((entry, key)) = self.handed_over.take()
+            && key != deployment
+        {
+            self.find(
+                entry,
+                "the log was handed over to another key than this one".into(),
+            );
+        }
+        self.check_named(&deployment);
         self.report
+    }
+
+    /// Whether the approvals since the last handing over are of the deployment with this key.
+    fn check_named(&mut self, deployment: &str) {
+        for (entry, operation, named) in std::mem::take(&mut self.named) {
+            if named != deployment {
+                self.report.acts.retain(|act| act.entry != entry);
+                let what = format!("{operation} was done with an approval of another deployment");
+                self.find(entry, what);
+            }
+        }
+    }
+
+    /// The keys were restored to another token, and the log goes on under its key. The entry is under
+    /// a checkpoint of the key that the log has now, and the last one of the former key is signed by
+    /// both.
+    fn restored(&mut self, entry: u64, read: &Value) {
+        let text = |at: &str| read["detail"][at].as_str().unwrap_or_default();
+        let former = text("former_verifier_key");
+        if let Some((_, key)) = &self.handed_over
+            && key != former
+        {
+            self.find(
+                entry,
+                "the log was handed over by another key than its own".into(),
+            );
+        }
+        self.check_named(former);
+        self.handed_over = Some((entry, text("verifier_key").to_owned()));
     }
 
     /// Looks at the next entry.
@@ -115,6 +160,10 @@ impl QuorumHistory {
         }
         if (text("use"), text("outcome")) == (GuardedOperation::BACKUP_GOES_ON, "granted") {
             self.goes_on(entry, &read);
+            return;
+        }
+        if (text("event"), text("use")) == ("service", "restore") {
+            self.restored(entry, &read);
             return;
         }
         let operation = GuardedOperation::ALL
@@ -199,10 +248,6 @@ impl QuorumHistory {
         let requester = read["principal"].as_str().unwrap_or_default();
         for (holds, what) in [
             (
-                statement.deployment == self.deployment,
-                "of another deployment",
-            ),
-            (
                 statement.operation == operation.as_str(),
                 "over another operation",
             ),
@@ -236,6 +281,8 @@ impl QuorumHistory {
                 return Err(format!("{operation} was done with an approval {what}"));
             }
         }
+        self.named
+            .push((entry, operation, statement.deployment.clone()));
         if let Some(earlier) = self.carried_out.insert(statement.proposal.clone(), entry) {
             let what = format!(
                 "proposal {} was carried out at entry {earlier} already",

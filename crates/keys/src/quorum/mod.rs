@@ -39,6 +39,7 @@ mod history;
 mod proposals;
 mod rule;
 mod statement;
+mod takeover;
 
 use std::fmt;
 use std::str::FromStr;
@@ -52,6 +53,7 @@ pub use proposals::{Approval, Proposal, ProposalState};
 pub use rule::{NewQuorumRule, QuorumRule};
 pub use statement::Statement;
 pub(crate) use statement::sha256_of;
+pub use takeover::restore_quorum_rule;
 
 /// What a rule can guard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

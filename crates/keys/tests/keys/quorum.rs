@@ -5,15 +5,17 @@ use std::time::Duration;
 use strongroom_audit::{NoteSigner, Origin};
 use strongroom_environment::{Clock as _, SystemEntropy};
 use strongroom_keys::{
-    AliasName, Backup, Caller, GuardedOperation, KeyDescription, KeyError, KeyReference,
+    AliasName, Backup, Caller, GuardedOperation, KeyDescription, KeyError, KeyLimits, KeyReference,
     KeyService, KeyState, KeyUseLimits, Kms, NewPolicy, NewQuorumRule, Proposal, ProposalId,
     ProposalState, Quorum, QuorumHistory, QuorumReport, Role, Standing, ensure_escrow_key,
+    ensure_token_keys, restore_backup, restore_quorum_rule,
 };
-use strongroom_meta::{CommitFault, Table};
+use strongroom_meta::{CommitFault, MetaStore, Table};
 use strongroom_pkcs11::{KeyLabel, MemoryToken, Token as _};
+use strongroom_testkit::FaultyToken;
 
 use crate::imports::{external_key, import, import_until};
-use crate::world::{World, caller, open_policy};
+use crate::world::{Ground, World, caller, open_policy};
 
 pub(crate) const RULE: Table = Table::new("quorum_rule");
 pub(crate) const PROPOSALS: Table = Table::new("quorum_proposals");
@@ -406,6 +408,99 @@ async fn a_backup_that_was_begun_without_custodians_is_not_gone_on_with_under_th
     let refused = second.await.expect_err("custodians have to agree now");
     assert!(refused.to_string().contains("begin it anew"), "{refused}");
     assert_eq!(history(&world).findings, Vec::new());
+}
+
+#[tokio::test]
+async fn custodians_stay_when_another_token_takes_the_keys_over() {
+    let (world, [ada, ben, cleo]) = guarded().await;
+    let key = world.kms_key().await;
+    let escrow = std::sync::Arc::new(MemoryToken::new());
+    let recipient = ensure_escrow_key(&*escrow).await.expect("an escrow key");
+    let (kms, id) = (&world.service.kms, Backup::new_id(&SystemEntropy));
+    let page = async || kms.backup_page(&recipient, &id, None, &caller()).await;
+    let (proposal, _) = waiting(page().await);
+    for custodian in [&ada, &ben] {
+        let taken = approve(&world.service, proposal, custodian).await;
+        taken.expect("taken");
+    }
+    let pages = [page().await.expect("a page")];
+    let (open, _) = waiting(schedule(&world.service, &key).await);
+    approve(&world.service, open, &ada).await.expect("taken");
+
+    let vkey = strongroom_audit::MemoryLog::verifier_key();
+    let backup = Backup::verify(&pages, &vkey).expect("it is whole");
+    ensure_token_keys(&*escrow).await.expect("keys of its own");
+    let meta = std::sync::Arc::clone(&world.ground.meta) as std::sync::Arc<dyn MetaStore>;
+    restore_backup(&*escrow, &meta, &backup)
+        .await
+        .expect("restored");
+    let ground = Ground {
+        token: FaultyToken::new(std::sync::Arc::clone(&escrow) as _),
+        ..world.ground.clone()
+    };
+    // The lost token vouched for the rule, so nothing that it may guard is done.
+    let service = ground.start(KeyLimits::default()).await.expect("it starts");
+    let refused = schedule(&service, &key).await.expect_err("no rule");
+    assert_eq!(refused.code(), "damaged");
+    drop(service);
+    let rule = history(&world).rule.expect("the log tells of it");
+    let now = world.ground.clock.now();
+    for _ in 0..2 {
+        restore_quorum_rule(&*escrow, &*meta, &rule, &vkey, now)
+            .await
+            .expect("the rule is in force");
+    }
+    let service = ground.start(KeyLimits::default()).await.expect("it starts");
+    let (in_force, _) = quorum(&service).rule().await.expect("a rule").expect("one");
+    assert_eq!(in_force, rule);
+    let (again, approvals) = waiting(schedule(&service, &key).await);
+    assert_ne!((again, approvals), (open, 1), "proposals are made anew");
+    for custodian in [&ben, &cleo] {
+        approve(&service, again, custodian).await.expect("taken");
+    }
+    schedule(&service, &key).await.expect("scheduled");
+    // Nobody takes the rule away with its row.
+    world
+        .set(RULE, &world.rows_of(RULE).await[0].key, None)
+        .await;
+    let refused = schedule(&service, &world.kms_key().await).await;
+    assert_eq!(refused.expect_err("no rule").code(), "damaged");
+}
+
+#[tokio::test]
+async fn approvals_are_of_the_key_that_the_log_had_at_the_time() {
+    let (world, [ada, ben, _]) = guarded().await;
+    let key = world.kms_key().await;
+    let (id, _) = waiting(schedule(&world.service, &key).await);
+    for custodian in [&ada, &ben] {
+        let taken = approve(&world.service, id, custodian).await;
+        taken.expect("taken");
+    }
+    schedule(&world.service, &key).await.expect("scheduled");
+    let own = strongroom_audit::MemoryLog::verifier_key();
+    let other = custodian("example.com/audit", 9).verifier_key().to_string();
+    let handed = async |from: &str, to: &str| {
+        let detail = serde_json::json!({ "former_verifier_key": from, "verifier_key": to });
+        let who = caller();
+        let told = world.service.log_event("restore", detail, &who);
+        told.await.expect("logged");
+    };
+    let findings = |vkey: &str| {
+        let mut history = QuorumHistory::new(vkey);
+        for (index, entry) in (0..).zip(world.entries.entries()) {
+            history.see(index, &entry);
+        }
+        let report = history.finish();
+        (report.acts.len(), report.findings.len())
+    };
+    assert_eq!(findings(&own), (1, 0));
+    assert_eq!(findings(&other), (0, 1));
+    handed(&own, &other).await;
+    assert_eq!(findings(&other), (1, 0));
+    assert_eq!(findings(&own).1, 1, "it has another key since");
+    // Handed over by a key that it did not have.
+    handed(&own, &other).await;
+    assert_eq!(findings(&other).1, 1);
 }
 
 #[tokio::test]

@@ -226,7 +226,7 @@ pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Resu
 }
 
 /// What the entries of a log say of dual control.
-fn quorum(directory: &Path, verifier_key: &str) -> anyhow::Result<QuorumReport> {
+pub(super) fn quorum(directory: &Path, verifier_key: &str) -> anyhow::Result<QuorumReport> {
     let reader = Log::reader(directory);
     let size = reader.size()?.max(reader.published_size()?);
     let mut history = QuorumHistory::new(verifier_key);

@@ -9,15 +9,15 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strongroom_audit::{VerifierKey, hand_over};
-use strongroom_environment::{SystemClock, SystemEntropy};
+use strongroom_environment::{Clock as _, SystemClock, SystemEntropy};
 use strongroom_keys::{
     Backup, BackupPage, Caller, TokenSigner, drill_backup, ensure_escrow_key, ensure_token_keys,
-    escrow_key_fingerprint, restore_backup,
+    escrow_key_fingerprint, restore_backup, restore_quorum_rule,
 };
 use strongroom_meta::MetaStore;
 use strongroom_pkcs11::init_token;
 
-use super::output;
+use super::{audit, output};
 use crate::config::Config;
 use crate::failure::{Advise as _, advised};
 use crate::remote::Remote;
@@ -198,12 +198,18 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
         usize::try_from(config.metadata_cache_bytes)?,
     )?);
     let report = restore_backup(&*token, &meta, &backup).await?;
-    drop(meta);
     let signer = TokenSigner::open(token.clone()).await?;
     let log = config.data_dir.join(data_dir::AUDIT);
     let handed = hand_over(&log, &former, &signer)
         .await
         .advise("the keys are restored; put the audit log right, and restore again")?;
+    // The custodians stay who they are, as the log has it: the rows are vouched for by the lost token.
+    let told = audit::quorum(&log, &handed.verifier_key)?;
+    if let Some(rule) = &told.rule {
+        let now = SystemClock::new().now();
+        restore_quorum_rule(&*token, &*meta, rule, &handed.verifier_key, now).await?;
+    }
+    drop(meta);
     // The former key is still needed, by whoever verifies what was signed with it.
     let verifier = config.data_dir.join(data_dir::VERIFIER_KEY);
     let former_text = former.to_string();
@@ -243,6 +249,13 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
     for version in &report.failed {
         lines.push(format!(
             "LOST    {version}: what the backup has of it is not what it was"
+        ));
+    }
+    if let Some(rule) = &told.rule {
+        lines.push(format!(
+            "{} of {} custodians have to agree, as before; proposals that were open are to be made anew",
+            rule.threshold(),
+            rule.custodians().len()
         ));
     }
     lines.push(format!(

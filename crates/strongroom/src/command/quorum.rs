@@ -55,8 +55,9 @@ pub(crate) struct SetArguments {
     /// once for each custodian, up to 16.
     #[arg(long = "custodian", required = true)]
     custodians: Vec<String>,
-    /// What they have to agree to: ScheduleKeyDeletion, PutKeyPolicy or SetKeyLimits; once for each.
-    /// All of them when none is named. A change of the rule itself is always guarded.
+    /// What they have to agree to: ScheduleKeyDeletion, PutKeyPolicy, SetKeyLimits,
+    /// DeleteImportedKeyMaterial or BackupKeys; once for each. All of them when none is named. A
+    /// change of the rule itself is always guarded.
     #[arg(long = "operation")]
     operations: Vec<String>,
 }
