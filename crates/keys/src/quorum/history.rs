@@ -52,8 +52,8 @@ pub struct QuorumHistory {
     deployment: String,
     /// Which deployments the approvals name since the log was last handed over to another key.
     named: Vec<(u64, GuardedOperation, String)>,
-    /// The key that the log was last handed over to.
-    handed_over: Option<(u64, String)>,
+    /// The last time that the log was handed over to another key.
+    handed_over: Option<HandedOver>,
     report: QuorumReport,
     /// The rule before the last change, while nothing was done under the new one.
     before: Option<Option<QuorumRule>>,
@@ -66,6 +66,14 @@ pub struct QuorumHistory {
     backups: HashMap<String, Backup>,
     /// The last start of the service.
     started: u64,
+}
+
+/// From which key to which a log was handed over.
+#[derive(Debug)]
+struct HandedOver {
+    entry: u64,
+    from: String,
+    to: String,
 }
 
 /// For which escrow key a backup is, and for whom.
@@ -96,11 +104,11 @@ impl QuorumHistory {
     #[must_use]
     pub fn finish(mut self) -> QuorumReport {
         let deployment = std::mem::take(&mut self.deployment);
-        if let Some((entry, key)) = self.handed_over.take()
-            && key != deployment
+        if let Some(last) = self.handed_over.take()
+            && last.to != deployment
         {
             self.find(
-                entry,
+                last.entry,
                 "the log was handed over to another key than this one".into(),
             );
         }
@@ -124,17 +132,22 @@ impl QuorumHistory {
     /// both.
     fn restored(&mut self, entry: u64, read: &Value) {
         let text = |at: &str| read["detail"][at].as_str().unwrap_or_default();
-        let former = text("former_verifier_key");
-        if let Some((_, key)) = &self.handed_over
-            && key != former
-        {
-            self.find(
-                entry,
-                "the log was handed over by another key than its own".into(),
-            );
+        let (from, to) = (text("former_verifier_key"), text("verifier_key"));
+        match &self.handed_over {
+            // A restore that is repeated hands nothing over.
+            Some(last) if (last.from.as_str(), last.to.as_str()) == (from, to) => return,
+            Some(last) if last.to != from => {
+                let what = "the log was handed over by another key than its own";
+                self.find(entry, what.into());
+            }
+            _ => {}
         }
-        self.check_named(former);
-        self.handed_over = Some((entry, text("verifier_key").to_owned()));
+        self.check_named(from);
+        self.handed_over = Some(HandedOver {
+            entry,
+            from: from.to_owned(),
+            to: to.to_owned(),
+        });
     }
 
     /// Looks at the next entry.

@@ -498,9 +498,13 @@ async fn approvals_are_of_the_key_that_the_log_had_at_the_time() {
     handed(&own, &other).await;
     assert_eq!(findings(&other), (1, 0));
     assert_eq!(findings(&own).1, 1, "it has another key since");
-    // Handed over by a key that it did not have.
+    // A restore that is repeated hands nothing over.
     handed(&own, &other).await;
-    assert_eq!(findings(&other).1, 1);
+    assert_eq!(findings(&other), (1, 0));
+    // Handed over by a key that it did not have any more.
+    let third = custodian("example.com/audit", 8).verifier_key().to_string();
+    handed(&own, &third).await;
+    assert_eq!(findings(&third).1, 1);
 }
 
 #[tokio::test]
