@@ -37,8 +37,9 @@ use strongroom_pkcs11::{
 use super::custodian::read_key;
 use super::{init, output};
 use crate::config::Config;
-use crate::daemon::KeyDaemon;
+
 use crate::failure::{Advise as _, advised};
+use crate::key_daemon::KeyDaemon;
 use crate::{data_dir, token};
 
 /// The first line of a transcript.

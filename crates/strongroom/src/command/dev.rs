@@ -18,7 +18,7 @@ use super::output;
 use crate::config::{Config, LogSettings, TokenSettings};
 use crate::daemon::{self, Daemon, Scope, Start};
 use crate::failure::{Advise as _, advised};
-use crate::{data_dir, logging, token};
+use crate::{data_dir, logging, process, token};
 
 /// Where Debian, Fedora, Arch and Homebrew put SoftHSM.
 const SOFTHSM_MODULES: [&str; 6] = [
@@ -71,10 +71,10 @@ pub(super) fn run(arguments: DevArguments) -> anyhow::Result<()> {
         level: arguments.log_level.clone(),
         json: false,
     })?;
-    daemon::harden()?;
-    let runtime = daemon::runtime()?;
+    process::harden()?;
+    let runtime = process::runtime()?;
     let ended = runtime.block_on(serve(&arguments));
-    runtime.shutdown_timeout(daemon::POOL_END_MAX);
+    runtime.shutdown_timeout(process::POOL_END_MAX);
     ended
 }
 
@@ -104,7 +104,7 @@ async fn serve(arguments: &DevArguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.ready_file {
         data_dir::write_private(path, &ready)?;
     }
-    daemon::asked_to_end().await?;
+    process::asked_to_end().await?;
     daemon.close().await;
     if let Some(keeper) = keeper {
         keeper.abort();
@@ -186,7 +186,7 @@ async fn provision(config: &Config) -> anyhow::Result<()> {
     if !config.admin_token_file.exists() {
         data_dir::write_private(
             &config.admin_token_file,
-            daemon::new_bearer_token().as_bytes(),
+            process::new_bearer_token().as_bytes(),
         )?;
     }
     let directory = config.data_dir.join(data_dir::TOKEN);
@@ -209,11 +209,11 @@ async fn provision(config: &Config) -> anyhow::Result<()> {
         )
         .as_bytes(),
     )?;
-    let so_pin = daemon::new_bearer_token();
+    let so_pin = process::new_bearer_token();
     data_dir::write_private(&directory.join("so-pin"), so_pin.as_bytes())?;
     data_dir::write_private(
         &config.token()?.pin_file,
-        daemon::new_bearer_token().as_bytes(),
+        process::new_bearer_token().as_bytes(),
     )?;
     init_token(
         &token::hsm_config(config.token()?)?,

@@ -20,9 +20,10 @@ use strongroom_pkcs11::init_token;
 use super::{audit, output};
 use crate::config::Config;
 use crate::failure::{Advise as _, advised};
+use crate::key_daemon::KeyDaemon;
 use crate::remote::Remote;
 use crate::token::{self, OpenToken};
-use crate::{daemon, data_dir, escrow};
+use crate::{data_dir, engines, escrow};
 
 const FORMAT: &str = "strongroom-key-backup/v1";
 
@@ -193,7 +194,7 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
     let restoring = output::progress("taking keys over");
     let OpenToken { token, .. } = token::open(&config).await?;
     ensure_token_keys(&*token).await?;
-    let meta: Arc<dyn MetaStore> = Arc::new(daemon::open_metadata(
+    let meta: Arc<dyn MetaStore> = Arc::new(engines::open_metadata(
         &metadata,
         usize::try_from(config.metadata_cache_bytes)?,
     )?);
@@ -222,7 +223,7 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
     data_dir::write_private(&verifier, format!("{}\n", handed.verifier_key).as_bytes())?;
     drop(token);
     // That the service starts shows that its own keys are there; and the log tells of it.
-    let service = daemon::KeyDaemon::start(&config, Arc::new(SystemClock::new())).await?;
+    let service = KeyDaemon::start(&config, Arc::new(SystemClock::new())).await?;
     let detail = json!({
         "backup": backup.id(), "backup_made": backup.made(), "restored": report.restored,
         "lost": report.lost.len() + report.failed.len(), "former_verifier_key": former.to_string(),

@@ -12,7 +12,7 @@ use strongroom_blobs::{BlobStore, MemoryBlobs};
 use super::output;
 use crate::failure::advised;
 use crate::remote::{RemoteArguments, path_segment};
-use crate::{daemon, data_dir};
+use crate::{data_dir, engines};
 
 /// Memory for metadata pages while they are checked, in bytes.
 const CACHE_BYTES: usize = 64 << 20;
@@ -36,11 +36,11 @@ pub(super) async fn run(arguments: FsckArguments, json_asked: bool) -> anyhow::R
             "name the data directory of a stopped daemon with --data",
         ));
     }
-    let meta = Arc::new(daemon::open_metadata(&metadata, CACHE_BYTES)?);
+    let meta = Arc::new(engines::open_metadata(&metadata, CACHE_BYTES)?);
     // Opening the volumes would make them anew where they are gone.
-    daemon::check_volumes(&arguments.data, &*meta).await?;
+    engines::check_volumes(&arguments.data, &*meta).await?;
     let blobs: Arc<dyn BlobStore> = if arguments.data.join(data_dir::VOLUMES).exists() {
-        Arc::new(daemon::open_volumes(&arguments.data)?)
+        Arc::new(engines::open_volumes(&arguments.data)?)
     } else {
         // A key daemon has none.
         Arc::new(MemoryBlobs::default())

@@ -9,8 +9,8 @@ use strongroom_pkcs11::init_token;
 
 use super::output;
 use crate::config::Config;
-use crate::daemon::{self, KeyDaemon};
-use crate::{data_dir, token};
+use crate::key_daemon::KeyDaemon;
+use crate::{data_dir, process, token};
 
 #[derive(Args)]
 pub(crate) struct InitArguments {
@@ -65,7 +65,7 @@ pub(super) fn administrator_token(config: &Config) -> anyhow::Result<()> {
     }
     data_dir::write_private(
         &config.admin_token_file,
-        daemon::new_bearer_token().as_bytes(),
+        process::new_bearer_token().as_bytes(),
     )?;
     output::line(format_args!(
         "the administrator's token is in {}",

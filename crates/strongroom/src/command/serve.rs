@@ -7,8 +7,8 @@ use clap::Args;
 use strongroom_environment::SystemClock;
 
 use crate::config::Config;
-use crate::daemon::{self, Daemon, Scope, Start};
-use crate::logging;
+use crate::daemon::{Daemon, Scope, Start};
+use crate::{logging, process};
 
 #[derive(Args)]
 pub(crate) struct ServeArguments {
@@ -21,8 +21,8 @@ pub(crate) struct ServeArguments {
 pub(super) fn run(arguments: &ServeArguments, scope: Scope) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
     logging::start(&config.log)?;
-    daemon::harden()?;
-    let runtime = daemon::runtime()?;
+    process::harden()?;
+    let runtime = process::runtime()?;
     let ended = runtime.block_on(async {
         let start = Start {
             scope,
@@ -36,10 +36,10 @@ pub(super) fn run(arguments: &ServeArguments, scope: Scope) -> anyhow::Result<()
             link = daemon.link_url,
             "serving"
         );
-        daemon::asked_to_end().await?;
+        process::asked_to_end().await?;
         daemon.close().await;
         anyhow::Ok(())
     });
-    runtime.shutdown_timeout(daemon::POOL_END_MAX);
+    runtime.shutdown_timeout(process::POOL_END_MAX);
     ended
 }
