@@ -145,7 +145,7 @@ impl Kms {
     }
 
     /// Does `work` in a task of its own, to its end also when whoever asked has gone away.
-    pub(super) async fn to_the_end<T: Send + 'static>(
+    pub(crate) async fn to_the_end<T: Send + 'static>(
         work: impl Future<Output = Result<T, KeyError>> + Send + 'static,
     ) -> Result<T, KeyError> {
         match tokio::spawn(work).await {

@@ -404,7 +404,9 @@ impl Kms {
         blob: &CiphertextBlob,
         context: &EncryptionContext,
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        if self.usable(blob.key).await?.spec != KeySpec::Symmetric {
+        let row = self.usable(blob.key).await?;
+        // Nothing was ever encrypted under a version that waits for a rotation.
+        if row.spec != KeySpec::Symmetric || blob.version > row.current {
             return Err(KeyError::NotAuthentic);
         }
         let wrapped = self.wrapped_version(blob.key, blob.version).await?;

@@ -23,6 +23,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use std::sync::Arc;
+
 use strongroom_environment::Timestamp;
 use strongroom_meta::Batch;
 
@@ -111,6 +113,16 @@ impl Kms {
     /// [`KeyError::ApprovalRejected`], [`KeyError::PendingDeletion`],
     /// [`KeyError::ManagedByService`], and as for [`Kms::describe_key`] and [`Kms::create_key`].
     pub async fn set_limits(
+        self: &Arc<Self>,
+        reference: &KeyReference,
+        limits: KeyUseLimits,
+        caller: &Caller,
+    ) -> Result<(), KeyError> {
+        let (kms, reference, caller) = (Arc::clone(self), reference.clone(), caller.clone());
+        Self::to_the_end(async move { kms.put_limits(&reference, limits, &caller).await }).await
+    }
+
+    async fn put_limits(
         &self,
         reference: &KeyReference,
         limits: KeyUseLimits,

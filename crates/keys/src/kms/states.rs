@@ -91,7 +91,10 @@ impl Kms {
     ) -> Result<KeyDescription, KeyError> {
         let (kms, reference, caller) = (Arc::clone(self), reference.clone(), caller.clone());
         Self::to_the_end(async move {
-            let entry = Entry::new(Event::KeyAdministration, change.act());
+            let mut entry = Entry::new(Event::KeyAdministration, change.act());
+            if let Change::ScheduleDeletion { days } = change {
+                entry = entry.detail(serde_json::json!({ "days": days }));
+            }
             let now = kms.clock.now();
             let action = action_of(change.act());
             let mut wish = Wish::to(&action).reference(&reference);

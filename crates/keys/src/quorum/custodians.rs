@@ -12,6 +12,7 @@ use super::rule::{NewQuorumRule, QuorumRule};
 use crate::caller::{Caller, Standing};
 use crate::error::KeyError;
 use crate::journal::{ApprovalNamed, Entry, Event, Journal};
+use crate::kms::Kms;
 use crate::rows::{self, QUORUM_RULE, QUORUM_RULE_KEY, QuorumRuleRow, Read, RowFormat as _};
 use crate::token_keys::{MAC_KEY, QUORUM_MARK};
 use crate::users::Role;
@@ -121,10 +122,16 @@ impl Quorum {
     /// yet: ask again. [`KeyError::Damaged`], [`KeyError::AuditUnavailable`],
     /// [`KeyError::NotCommitted`].
     pub async fn set_rule(
-        &self,
+        self: &Arc<Self>,
         new: &NewQuorumRule,
         caller: &Caller,
     ) -> Result<QuorumRule, KeyError> {
+        let (quorum, new, caller) = (Arc::clone(self), new.clone(), caller.clone());
+        // From its entry to the mark on the token, also when whoever asked has gone away.
+        Kms::to_the_end(async move { quorum.put_rule(&new, &caller).await }).await
+    }
+
+    async fn put_rule(&self, new: &NewQuorumRule, caller: &Caller) -> Result<QuorumRule, KeyError> {
         let _alone = self.administration.lock().await;
         let since = self.clock.now();
         let mut approval = None;

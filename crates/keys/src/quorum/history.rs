@@ -62,10 +62,20 @@ pub struct QuorumHistory {
     unacknowledged: Option<QuorumRule>,
     /// Where each proposal was carried out.
     carried_out: HashMap<String, u64>,
+    /// The last thing that an entry said was done, of what can be guarded.
+    last: Option<Done>,
     /// Backups that were begun with an approval, by their ids.
     backups: HashMap<String, Backup>,
     /// The last start of the service.
     started: u64,
+}
+
+/// Something that an entry says was done, by which the entry that takes it back is known.
+#[derive(Debug)]
+struct Done {
+    operation: GuardedOperation,
+    request_id: String,
+    approval: Value,
 }
 
 /// From which key to which a log was handed over.
@@ -95,6 +105,7 @@ impl QuorumHistory {
             before: None,
             unacknowledged: None,
             carried_out: HashMap::new(),
+            last: None,
             backups: HashMap::new(),
             started: 0,
         }
@@ -213,6 +224,12 @@ impl QuorumHistory {
 
     fn done(&mut self, entry: u64, operation: GuardedOperation, read: &Value) {
         let rule = self.report.rule.clone();
+        let text = |at: &str| read[at].as_str().unwrap_or_default();
+        self.last = Some(Done {
+            operation,
+            request_id: text("request_id").to_owned(),
+            approval: read["approval"].clone(),
+        });
         if let Some(rule) = rule.filter(|rule| rule.guards(operation)) {
             match self.approved(entry, &rule, operation, read) {
                 Ok(act) => {
@@ -226,7 +243,11 @@ impl QuorumHistory {
                     }
                     self.report.acts.push(act);
                 }
-                Err(what) => self.find(entry, what),
+                Err(what) => {
+                    // No service puts a rule in force that was not approved.
+                    self.find(entry, what);
+                    return;
+                }
             }
         }
         if operation == GuardedOperation::ChangeQuorumRule {
@@ -323,6 +344,15 @@ impl QuorumHistory {
 
     /// An entry that takes the one before it back.
     fn failed(&mut self, operation: GuardedOperation, read: &Value) {
+        // Most acts that fail do so before an entry has said that they are done.
+        let is_last = self.last.take_if(|last| {
+            last.operation == operation
+                && Some(last.request_id.as_str()) == read["request_id"].as_str()
+                && last.approval == read["approval"]
+        });
+        if is_last.is_none() {
+            return;
+        }
         if let Some(proposal) = read["approval"]["proposal"].as_str()
             && let Some(entry) = self.carried_out.remove(proposal)
         {
@@ -373,9 +403,11 @@ impl QuorumHistory {
 /// Whether a request is the one whose act an entry tells of, as far as the entry tells.
 fn is_what_was_done(operation: GuardedOperation, request: &Value, detail: &Value) -> bool {
     match operation {
-        GuardedOperation::ScheduleKeyDeletion => true,
+        GuardedOperation::ScheduleKeyDeletion => request["days"] == detail["days"],
         GuardedOperation::PutKeyPolicy => {
-            request["policy"].as_str().map(sha256_of).as_deref() == detail["policy_sha256"].as_str()
+            request["bypass_lockout_check"] == detail["bypass_lockout_check"]
+                && request["policy"].as_str().map(sha256_of).as_deref()
+                    == detail["policy_sha256"].as_str()
         }
         GuardedOperation::SetKeyLimits => ["uses_max", "size_bytes_max", "not_before", "not_after"]
             .into_iter()
@@ -383,7 +415,7 @@ fn is_what_was_done(operation: GuardedOperation, request: &Value, detail: &Value
         GuardedOperation::DeleteImportedKeyMaterial => {
             let named = &request["key_material_id"];
             let taken = detail["key_material"].as_array();
-            named.is_null()
+            (named.is_null() && taken.is_none_or(Vec::is_empty))
                 || taken
                     .is_some_and(|taken| taken.iter().any(|one| one["key_material_id"] == *named))
         }

@@ -60,10 +60,18 @@ pub(crate) struct BackupRow {
     pub(crate) escrow_key_sha256: [u8; 32],
     /// The proposal under which custodians have approved it, where they had to.
     pub(crate) proposal: Option<ProposalId>,
+    /// The token's MAC over the row and the id of the backup.
+    pub(crate) mac: [u8; 32],
 }
 
-impl RowFormat for BackupRow {
-    fn encode(&self) -> Vec<u8> {
+impl BackupRow {
+    /// What the token vouches for.
+    pub(crate) fn mac_message(&self, backup: &str) -> Vec<u8> {
+        const DOMAIN: &[u8] = b"strongroom/backup/v1\0";
+        [DOMAIN, backup.as_bytes(), &self.vouched_for().finish()].concat()
+    }
+
+    fn vouched_for(&self) -> Encoder {
         let fields = Encoder::new(VERSION)
             .i64(self.begun.micros())
             .counted(self.principal.as_bytes())
@@ -72,7 +80,12 @@ impl RowFormat for BackupRow {
             None => fields.u8(0),
             Some(proposal) => fields.u8(1).fixed(proposal.as_bytes()),
         }
-        .finish()
+    }
+}
+
+impl RowFormat for BackupRow {
+    fn encode(&self) -> Vec<u8> {
+        self.vouched_for().fixed(&self.mac).finish()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
@@ -86,6 +99,7 @@ impl RowFormat for BackupRow {
                 1 => Some(ProposalId(fields.fixed()?)),
                 _ => return None,
             },
+            mac: fields.fixed()?,
         };
         fields.finish(row)
     }

@@ -426,15 +426,27 @@ fn the_documented_row_of_a_backup_decodes() {
                 .parse()
                 .expect("the id of a proposal"),
         ),
+        mac: [0; 32],
     };
-    assert_documented(BACKUPS, 0, &row);
+    let message = row.mac_message("00112233445566778899aabbccddeeff");
+    assert_eq!(message, example(BACKUPS, 1, "MAC message"));
+    let key = aws_lc_rs::hmac::Key::new(
+        aws_lc_rs::hmac::HMAC_SHA256,
+        &example(BACKUPS, 1, "MAC key"),
+    );
+    let mac = aws_lc_rs::hmac::sign(&key, &message);
+    let row = BackupRow {
+        mac: mac.as_ref().try_into().expect("32 bytes"),
+        ..row
+    };
+    assert_documented(BACKUPS, 1, &row);
     let unapproved = BackupRow {
         proposal: None,
         ..row.clone()
     };
     assert_eq!(BackupRow::decode(&unapproved.encode()), Some(unapproved));
     let mut value = row.encode();
-    let at = value.len() - 17;
+    let at = value.len() - 32 - 17;
     value[at] = 2;
     assert_eq!(BackupRow::decode(&value), None);
 }

@@ -13,7 +13,7 @@ use strongroom_meta::{CommitFault, MetaStore, Table};
 use strongroom_pkcs11::{MemoryToken, TokenError, TokenFunction};
 use strongroom_testkit::FaultyToken;
 
-use crate::imports::{external_key, import};
+use crate::imports::{external_key, import, import_new};
 use crate::world::{Ground, World, as_user, by_kms_key, caller, object};
 
 /// A service, and a token that can take its keys over.
@@ -300,22 +300,70 @@ async fn a_backup_is_on_the_log_and_for_administrators() {
     let named = told[4]["detail"]["keys"].as_array().expect("a list");
     assert!(named.contains(&format!("{}/1", key.id).into()));
     assert_eq!(named.len(), 3);
+}
 
-    // A version that the token does not vouch for is not passed on.
-    let rows = story.world.rows_of(Table::new("kms_key_versions")).await;
+#[tokio::test]
+async fn a_version_that_was_lost_keeps_no_other_out_of_a_backup() {
+    let story = Story::new().await;
+    let (sound, damaged) = (story.world.kms_key().await, story.world.kms_key().await);
+    let table = Table::new("kms_key_versions");
+    let rows = story.world.rows_of(table).await;
     let row = rows
         .iter()
-        .find(|row| row.key.starts_with(key.id.as_bytes()))
+        .find(|row| row.key.starts_with(damaged.id.as_bytes()))
         .expect("its row");
     let mut value = row.row.value.to_vec();
     value[45] ^= 1;
-    let table = Table::new("kms_key_versions");
     story.world.set(table, &row.key, Some(&value)).await;
     let kms = story.world.restarted().await.expect("it starts").kms;
+    let id = Backup::new_id(&SystemEntropy);
     let page = kms
         .backup_page(&story.recipient, &id, None, &caller())
         .await;
-    assert_eq!(page.expect_err("it is damaged").code(), "damaged");
+    let backup = story.verified(&[page.expect("a page")]);
+    let left_out: Vec<&str> = backup.left_out().collect();
+    assert_eq!(left_out, [format!("{}/1", damaged.id)]);
+    let drilled = drill_backup(&*story.escrow, &backup)
+        .await
+        .expect("a drill");
+    let of = |id: &str| drilled.keys.iter().any(|one| one.version.starts_with(id));
+    assert!(of(&sound.id.to_string()) && !of(&damaged.id.to_string()));
+    let entries = story.world.entries_since(0);
+    assert_eq!(
+        entries.last().expect("its entry")["detail"]["left_out"][0],
+        left_out[0]
+    );
+}
+
+#[tokio::test]
+async fn material_that_took_the_number_of_another_is_not_mixed_up_with_it() {
+    let story = Story::new().await;
+    let (world, kms) = (&story.world, story.kms());
+    let key: KeyReference = external_key(kms).await.id.into();
+    import(world, &key, 1).await;
+    let first = import_new(world, &key, 2).await;
+    let backup = story.verified(&story.backup().await);
+    kms.delete_imported_key_material(&key, Some(first), &caller())
+        .await
+        .expect("deleted");
+    let second = import_new(world, &key, 3).await;
+    assert_ne!(first, second);
+    kms.rotate_key(&key, &caller()).await.expect("rotated");
+    // What is encrypted now is under the material that is there, also after a start.
+    let context = EncryptionContext::empty();
+    let made = kms.encrypt(&key, &context, b"text", &caller()).await;
+    let blob = made.expect("encrypted").blob.to_bytes();
+    let service = world.restarted().await.expect("it starts");
+    let opened = service.kms.decrypt(&blob, &context, None, &caller()).await;
+    assert_eq!(*opened.expect("it opens").plaintext, b"text");
+    // A restore does not put the former one in its place.
+    ensure_token_keys(&*story.escrow)
+        .await
+        .expect("keys of its own");
+    let meta = Arc::clone(&world.ground.meta) as Arc<dyn MetaStore>;
+    let report = restore_backup(&*story.escrow, &meta, &backup).await;
+    let failed = report.expect("restored").failed;
+    assert!(failed.len() == 1 && failed[0].ends_with("/2"), "{failed:?}");
 }
 
 #[tokio::test]

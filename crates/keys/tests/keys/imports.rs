@@ -59,6 +59,17 @@ pub(crate) async fn import(world: &World, key: &KeyReference, value: u8) -> KeyM
     imported.expect("it is imported").1
 }
 
+/// Imports material that a key is then rotated to.
+pub(crate) async fn import_new(world: &World, key: &KeyReference, value: u8) -> KeyMaterialId {
+    let kms = &world.service.kms;
+    let new = NewMaterial {
+        kind: Some(ImportKind::New),
+        ..material(&parameters(kms, key).await, value)
+    };
+    let imported = kms.import_key_material(key, new, &caller()).await;
+    imported.expect("it is imported").1
+}
+
 /// The same, for a time.
 pub(crate) async fn import_until(world: &World, key: &KeyReference, value: u8, until: Timestamp) {
     let kms = &world.service.kms;

@@ -19,6 +19,7 @@ use crate::world::{Ground, World, caller, open_policy};
 
 pub(crate) const RULE: Table = Table::new("quorum_rule");
 pub(crate) const PROPOSALS: Table = Table::new("quorum_proposals");
+const BACKUPS: Table = Table::new("kms_backups");
 pub(crate) const ASKED: Table = Table::new("quorum_asked");
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -57,7 +58,7 @@ async fn guarded() -> (World, [NoteSigner; 3]) {
     (world, custodians)
 }
 
-fn quorum(service: &KeyService) -> &Quorum {
+fn quorum(service: &KeyService) -> &std::sync::Arc<Quorum> {
     service.kms.quorum()
 }
 
@@ -303,8 +304,8 @@ async fn imported_material_is_taken_away_when_custodians_agree() {
     let members: serde_json::Value =
         serde_json::from_str(&found(service, id).await.request).expect("JSON");
     assert_eq!(members["key_material_id"], material.to_string());
-    // Which material is named makes it another request.
-    assert_ne!(waiting(delete(None).await).0, id);
+    // The current one is meant, whichever that is at the time.
+    assert_eq!(waiting(delete(None).await).0, id);
     approve(service, id, &ada).await.expect("taken");
     assert_eq!(waiting(delete(Some(material)).await), (id, 1));
     let described = service.kms.describe_key(&key).await.expect("a key");
@@ -377,6 +378,20 @@ async fn a_backup_is_approved_once_and_gone_on_with_by_who_has_begun_it() {
     assert_eq!((told.acts.len(), told.findings), (1, Vec::new()));
     // An approval is for one backup, and that for a day.
     waiting(page(&recipient, &another, None, &caller()).await);
+    // A first page that was lost on its way is given out again.
+    let again = page(&recipient, &id, None, &caller()).await;
+    assert_eq!(again.expect("a page").next, first.next);
+    assert_eq!(history(&world).findings, Vec::new());
+    // The row by itself is no approval.
+    let rows = world.rows_of(BACKUPS).await;
+    let mut forged = rows[0].row.value.to_vec();
+    forged[1] ^= 1;
+    world.set(BACKUPS, &rows[0].key, Some(&forged)).await;
+    let refused = page(&recipient, &id, after, &caller()).await;
+    assert_eq!(refused.expect_err("forged").code(), "damaged");
+    world
+        .set(BACKUPS, &rows[0].key, Some(&rows[0].row.value))
+        .await;
     world.ground.clock.pass(DAY);
     let late = page(&recipient, &id, after, &caller()).await;
     assert_eq!(late.expect_err("too late").code(), "invalid-request");
@@ -388,7 +403,7 @@ async fn a_backup_is_approved_once_and_gone_on_with_by_who_has_begun_it() {
     };
     let without: Vec<_> = entries.into_iter().filter(|entry| !begun(entry)).collect();
     let told = report_of(&without);
-    assert_eq!((told.acts.len(), told.findings.len()), (0, 1), "{told:?}");
+    assert_eq!((told.acts.len(), told.findings.len()), (0, 2), "{told:?}");
 }
 
 #[tokio::test]
@@ -465,6 +480,61 @@ async fn custodians_stay_when_another_token_takes_the_keys_over() {
         .await;
     let refused = schedule(&service, &world.kms_key().await).await;
     assert_eq!(refused.expect_err("no rule").code(), "damaged");
+}
+
+#[tokio::test]
+async fn what_fails_takes_back_nothing_but_itself() {
+    let (world, [ada, ben, _]) = guarded().await;
+    let service = &world.service;
+    let key = world.kms_key().await;
+    let (id, _) = waiting(schedule(service, &key).await);
+    for custodian in [&ada, &ben] {
+        approve(service, id, custodian).await.expect("taken");
+    }
+    schedule(service, &key).await.expect("scheduled");
+    let before = history(&world);
+    assert_eq!((before.acts.len(), before.findings.len()), (1, 0));
+    // Later requests that fail before anything was done.
+    let entries = world.entries.entries();
+    let told = |entry: &Vec<u8>| serde_json::from_slice::<serde_json::Value>(entry).expect("JSON");
+    let done = entries
+        .iter()
+        .map(told)
+        .find(|entry| entry["use"] == "schedule-key-deletion" && entry["outcome"] == "granted");
+    let mut rule = entries
+        .iter()
+        .map(told)
+        .find(|entry| entry["use"] == "change-quorum-rule");
+    for later in [
+        &mut done.expect("its entry"),
+        rule.as_mut().expect("its entry"),
+    ] {
+        later["outcome"] = "failed".into();
+        later["request_id"] = "another-request".into();
+        let mut all = entries.clone();
+        all.push(serde_json::to_vec(later).expect("JSON"));
+        let after = report_of(&all);
+        assert_eq!(
+            (after.acts.len(), &after.rule),
+            (1, &before.rule),
+            "{after:?}"
+        );
+        assert_eq!(after.findings, Vec::new());
+    }
+    // A rule that was not approved is not taken for the one in force.
+    let mut forged = entries
+        .iter()
+        .map(told)
+        .find(|entry| entry["use"] == "change-quorum-rule");
+    let forged = forged.as_mut().expect("its entry");
+    let eve = two_of(&[custodian("eve", 7), custodian("mallory", 8)]);
+    let other = World::new().await;
+    let document = quorum(&other.service).set_rule(&eve, &caller()).await;
+    forged["detail"]["rule"] = document.expect("a rule").document().into();
+    let mut all = entries.clone();
+    all.push(serde_json::to_vec(forged).expect("JSON"));
+    let after = report_of(&all);
+    assert_eq!((after.rule, after.findings.len()), (before.rule, 1));
 }
 
 #[tokio::test]

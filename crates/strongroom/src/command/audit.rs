@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use serde_json::{Value, json};
-use strongroom_audit::{Log, verify, verify_tlog_proof};
+use strongroom_audit::{Log, Reader, verify, verify_tlog_proof};
 use strongroom_keys::{
-    Certificate, QuorumFinding, QuorumHistory, QuorumReport, verify_certificate,
+    Certificate, QuorumFinding, QuorumHistory, QuorumReport, QuorumRule, verify_certificate,
 };
 
 use super::output;
@@ -226,9 +226,33 @@ pub(super) async fn run(command: AuditCommand, json_asked: bool) -> anyhow::Resu
 }
 
 /// What the entries of a log say of dual control.
-pub(super) fn quorum(directory: &Path, verifier_key: &str) -> anyhow::Result<QuorumReport> {
+fn quorum(directory: &Path, verifier_key: &str) -> anyhow::Result<QuorumReport> {
     let reader = Log::reader(directory);
     let size = reader.size()?.max(reader.published_size()?);
+    history(&reader, size, verifier_key)
+}
+
+/// The rule of dual control that a log tells of, whose every entry and checkpoint is verified; what is
+/// not under a checkpoint does not count.
+pub(super) fn signed_rule(
+    directory: &Path,
+    verifier_key: &str,
+) -> anyhow::Result<Option<QuorumRule>> {
+    const ASK: &str = "the keys are restored, and the custodians are not: `strongroom audit verify` \
+                       tells more; put the right log there, and restore again";
+    verify::verify_dir(directory, verifier_key).advise(ASK)?;
+    let reader = Log::reader(directory);
+    let report = history(&reader, reader.published_size()?, verifier_key)?;
+    match report.findings.first() {
+        None => Ok(report.rule),
+        Some(finding) => Err(advised(
+            anyhow!("entry {} of the audit log: {}", finding.entry, finding.what),
+            ASK,
+        )),
+    }
+}
+
+fn history(reader: &Reader, size: u64, verifier_key: &str) -> anyhow::Result<QuorumReport> {
     let mut history = QuorumHistory::new(verifier_key);
     let mut at = 0;
     while at < size {

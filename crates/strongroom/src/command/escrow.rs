@@ -8,7 +8,7 @@ use clap::Args;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strongroom_audit::{VerifierKey, hand_over};
+use strongroom_audit::{Log, VerifierKey, hand_over};
 use strongroom_environment::{Clock as _, SystemClock, SystemEntropy};
 use strongroom_keys::{
     Backup, BackupPage, Caller, TokenSigner, drill_backup, ensure_escrow_key, ensure_token_keys,
@@ -155,6 +155,10 @@ pub(super) async fn drill(asked: &DrillArguments, json_asked: bool) -> anyhow::R
         .iter()
         .map(|key| format!("FAILED  {}: {}", key["version"], key["failure"]))
         .collect();
+    let left_out: Vec<&str> = backup.left_out().collect();
+    lines.extend(left_out.iter().map(|version| {
+        format!("LEFT OUT {version}: the token that it is of did not vouch for it")
+    }));
     lines.push(format!(
         "{} of {} versions of the backup of {} can be taken over by this token; nothing was left on it",
         drill.keys.len() - failed.len(),
@@ -163,7 +167,7 @@ pub(super) async fn drill(asked: &DrillArguments, json_asked: bool) -> anyhow::R
     ));
     let whole = json!({
         "backup": backup.id(), "made": backup.made(), "versions": drill.keys.len(),
-        "failed": failed, "passed": drill.passed(),
+        "left_out": left_out, "failed": failed, "passed": drill.passed(),
     });
     output::lines(json_asked, &whole, &lines)?;
     if drill.passed() {
@@ -198,15 +202,20 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
         &metadata,
         usize::try_from(config.metadata_cache_bytes)?,
     )?);
+    let log = config.data_dir.join(data_dir::AUDIT);
+    check_log(&log, &backup)?;
     let report = restore_backup(&*token, &meta, &backup).await?;
     let signer = TokenSigner::open(token.clone()).await?;
-    let log = config.data_dir.join(data_dir::AUDIT);
     let handed = hand_over(&log, &former, &signer)
         .await
         .advise("the keys are restored; put the audit log right, and restore again")?;
     // The custodians stay who they are, as the log has it: the rows are vouched for by the lost token.
-    let told = audit::quorum(&log, &handed.verifier_key)?;
-    if let Some(rule) = &told.rule {
+    // Where the log has gone on since it was handed over they were restored before that.
+    let mut rule = None;
+    if handed.checkpoint.is_some() {
+        rule = audit::signed_rule(&log, &former.to_string())?;
+    }
+    if let Some(rule) = &rule {
         let now = SystemClock::new().now();
         restore_quorum_rule(&*token, &*meta, rule, &handed.verifier_key, now).await?;
     }
@@ -252,7 +261,7 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
             "LOST    {version}: what the backup has of it is not what it was"
         ));
     }
-    if let Some(rule) = &told.rule {
+    if let Some(rule) = &rule {
         lines.push(format!(
             "{} of {} custodians have to agree, as before; proposals that were open are to be made anew",
             rule.threshold(),
@@ -270,6 +279,30 @@ pub(super) async fn restore(asked: &RestoreArguments, json_asked: bool) -> anyho
         "verifier_key": handed.verifier_key, "former_verifier_key_file": kept,
     });
     output::lines(json_asked, &whole, &lines)
+}
+
+/// Refuses a log that is older than the backup: what was on it between the two would be gone, and
+/// nobody could tell.
+fn check_log(log: &Path, backup: &Backup) -> anyhow::Result<()> {
+    let reader = Log::reader(log);
+    let size = reader.published_size()?;
+    for (at, entry) in backup.entries() {
+        let is_there = *at < size
+            && reader
+                .entries(*at..*at + 1)?
+                .first()
+                .is_some_and(|found| found.as_slice() == entry.as_bytes());
+        if !is_there {
+            return Err(advised(
+                anyhow!(
+                    "the audit log in {} is not the one that tells of the backup",
+                    log.display()
+                ),
+                "put the newest copy of the log there that was taken with the metadata, or later",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A backup that is whole and signed, and the key that signed it.

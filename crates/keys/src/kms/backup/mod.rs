@@ -18,11 +18,13 @@
 mod page;
 mod takeover;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use strongroom_meta::{Batch, Scan};
 use strongroom_pkcs11::{CarriedKind, KeyLabel, MacSpec, WrappedKey};
+use subtle::ConstantTimeEq as _;
 
 pub use page::{Backup, BackupError, BackupPage, escrow_key_fingerprint};
 pub use takeover::{Drill, DrilledKey, RestoreReport, drill_backup, restore_backup};
@@ -33,14 +35,21 @@ use crate::arn::KeyId;
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event};
+use crate::names::ProposalId;
 use crate::quorum::{GuardedOperation, GuardedRequest};
-use crate::rows::{self, BACKUPS, BackupRow, KEY_VERSIONS, KEYS, KeyRow, KeyVersionRow, Material};
+use crate::rows::{
+    self, BACKUPS, BackupRow, KEY_VERSIONS, KEYS, KeyRow, KeyVersionRow, Material, RowFormat as _,
+};
 use crate::token_keys;
 
 /// How many versions are looked at for a page.
 const VERSIONS_MAX: usize = 100;
 /// How many bytes of wrapped keys a page has; a token takes somewhat more at once.
 const WRAPPED_LEN_BYTES_MAX: usize = 40 * 1024;
+
+/// How many backups that cannot be gone on with are deleted when one is begun.
+const PRUNED_MAX: usize = 100;
+const PAGE_AFTER_THE_FIRST: &str = GuardedOperation::BACKUP_GOES_ON;
 
 /// A version that is to be on a page.
 struct Chosen {
@@ -65,6 +74,23 @@ impl Kms {
     /// [`KeyError::AuditUnavailable`], [`KeyError::NotCertified`], [`KeyError::NotCommitted`],
     /// [`KeyError::Metadata`].
     pub async fn backup_page(
+        self: &Arc<Self>,
+        recipient: &[u8],
+        backup: &str,
+        after: Option<&str>,
+        caller: &Caller,
+    ) -> Result<BackupPage, KeyError> {
+        let (kms, caller) = (Arc::clone(self), caller.clone());
+        let (recipient, backup) = (recipient.to_vec(), backup.to_owned());
+        let after = after.map(str::to_owned);
+        Self::to_the_end(async move {
+            kms.next_page(&recipient, &backup, after.as_deref(), &caller)
+                .await
+        })
+        .await
+    }
+
+    async fn next_page(
         &self,
         recipient: &[u8],
         backup: &str,
@@ -72,7 +98,7 @@ impl Kms {
         caller: &Caller,
     ) -> Result<BackupPage, KeyError> {
         let escrow_key_sha256 = page::fingerprint(recipient);
-        let (mut approval, mut batch) = (None, Batch::new());
+        let (mut approval, mut batch, mut act) = (None, Batch::new(), PAGE_AFTER_THE_FIRST);
         // An approval is carried out once.
         let _alone = match after {
             None => Some(self.administration.lock().await),
@@ -89,8 +115,13 @@ impl Kms {
                 });
             }
             let after = after.map(str::parse::<Place>).transpose()?;
-            match after {
-                None => {
+            let begun = self.check_begun(backup, recipient, caller).await;
+            // A first page that was lost on its way is given out again.
+            match (begun, after) {
+                (Ok(()), _) => {}
+                (Err(error), Some(_)) => return Err(error),
+                (Err(_), None) => {
+                    act = GuardedOperation::BackupKeys.act();
                     let guarded = GuardedRequest {
                         operation: GuardedOperation::BackupKeys,
                         key: None,
@@ -99,33 +130,27 @@ impl Kms {
                     self.quorum
                         .consume(&guarded, caller, &mut approval, &mut batch)
                         .await?;
-                    let row = BackupRow {
-                        begun: self.clock.now(),
-                        principal: caller.principal.clone(),
-                        escrow_key_sha256: page::sha256(recipient),
-                        proposal: approval
-                            .as_ref()
-                            .and_then(|approval| approval.proposal.parse().ok()),
-                    };
-                    rows::create(&mut batch, BACKUPS, backup.as_bytes(), &row);
+                    let proposal = approval.as_ref().map(|approval| approval.proposal.parse());
+                    self.begin_backup(backup, recipient, proposal.transpose()?, caller, &mut batch)
+                        .await?;
                 }
-                Some(_) => self.check_begun(backup, recipient, caller).await?,
             }
             self.page_after(recipient, backup, after, caller).await
         }
         .await;
         let named: Vec<String> = made.iter().flat_map(PageStated::named).collect();
-        let act = match after {
-            None => GuardedOperation::BackupKeys.act(),
-            Some(_) => GuardedOperation::BACKUP_GOES_ON,
-        };
+        let left_out = made.as_ref().map_or(&[][..], PageStated::left_out);
+        let mut detail = serde_json::json!({
+            "backup": backup.chars().take(64).collect::<String>(),
+            "escrow_key_sha256": escrow_key_sha256,
+            "keys": named,
+        });
+        if !left_out.is_empty() {
+            detail["left_out"] = left_out.into();
+        }
         let entry = Entry::new(Event::KeyAdministration, act)
             .approval(approval)
-            .detail(serde_json::json!({
-                "backup": backup.chars().take(64).collect::<String>(),
-                "escrow_key_sha256": escrow_key_sha256,
-                "keys": named,
-            }));
+            .detail(detail);
         let (made, prepared) = match made {
             Ok(stated) => (Some(stated), Ok(batch)),
             Err(error) => (None, Err(error)),
@@ -151,34 +176,80 @@ impl Kms {
         })
     }
 
-    /// Whether the backup that a page after the first is of was begun, not long ago, and by the same
-    /// requester for the same escrow key; where custodians have to agree, with their approval.
+    /// Writes that a backup is begun, and deletes what tells of those that cannot be gone on with.
+    async fn begin_backup(
+        &self,
+        backup: &str,
+        recipient: &[u8],
+        proposal: Option<ProposalId>,
+        caller: &Caller,
+        batch: &mut Batch,
+    ) -> Result<(), KeyError> {
+        let now = self.clock.now();
+        for found in self
+            .meta
+            .scan(BACKUPS, Scan::prefix(&[], PRUNED_MAX))
+            .await?
+        {
+            let is_over = BackupRow::decode(&found.row.value)
+                .is_none_or(|row| row.begun + Self::BACKUP_TIME_MAX <= now);
+            if is_over && *found.key != *backup.as_bytes() {
+                batch.delete(BACKUPS, &*found.key);
+            }
+        }
+        let mut row = BackupRow {
+            begun: now,
+            principal: caller.principal.clone(),
+            escrow_key_sha256: page::sha256(recipient),
+            proposal,
+            mac: [0; 32],
+        };
+        row.mac = self.vouch_for_backup(backup, &row).await?;
+        rows::create(batch, BACKUPS, backup.as_bytes(), &row);
+        Ok(())
+    }
+
+    async fn vouch_for_backup(&self, backup: &str, row: &BackupRow) -> Result<[u8; 32], KeyError> {
+        let label = KeyLabel(token_keys::MAC_KEY.into());
+        Ok(self.token.mac(&label, &row.mac_message(backup)).await?)
+    }
+
+    /// Whether a backup was begun, not long ago, and by the same requester for the same escrow key;
+    /// where custodians have to agree, with their approval. The token vouches for what the row says.
     async fn check_begun(
         &self,
         backup: &str,
         recipient: &[u8],
         caller: &Caller,
     ) -> Result<(), KeyError> {
-        let begun = rows::read::<BackupRow>(&*self.meta, BACKUPS, backup.as_bytes()).await?;
-        let begun = begun.map(|read| read.row).filter(|row| {
-            row.principal == caller.principal
-                && row.escrow_key_sha256 == page::sha256(recipient)
-                && self.clock.now() < row.begun + Self::BACKUP_TIME_MAX
+        let not_begun = Err(KeyError::InvalidRequest {
+            rule: "a page after the first is of a backup that the same requester has begun within a \
+                   day, for the same escrow key",
         });
-        let rule = match begun {
-            None => {
-                "a page after the first is of a backup that the same requester has begun within \
-                     a day, for the same escrow key"
-            }
-            Some(row)
-                if row.proposal.is_none()
-                    && self.quorum.guards(GuardedOperation::BackupKeys).await? =>
-            {
-                "custodians have to agree to a backup now: begin it anew"
-            }
-            Some(_) => return Ok(()),
+        let Some(read) = rows::read::<BackupRow>(&*self.meta, BACKUPS, backup.as_bytes()).await?
+        else {
+            return not_begun;
         };
-        Err(KeyError::InvalidRequest { rule })
+        let row = read.row;
+        let is_it = row.principal == caller.principal
+            && row.escrow_key_sha256 == page::sha256(recipient)
+            && self.clock.now() < row.begun + Self::BACKUP_TIME_MAX;
+        if !is_it {
+            return not_begun;
+        }
+        let expected = self.vouch_for_backup(backup, &row).await?;
+        if !bool::from(expected.ct_eq(&row.mac)) {
+            return Err(KeyError::Damaged {
+                table: BACKUPS.name(),
+                what: "the token does not vouch for a backup that was begun",
+            });
+        }
+        if row.proposal.is_none() && self.quorum.guards(GuardedOperation::BackupKeys).await? {
+            return Err(KeyError::InvalidRequest {
+                rule: "custodians have to agree to a backup now: begin it anew",
+            });
+        }
+        Ok(())
     }
 
     async fn page_after(
@@ -191,7 +262,8 @@ impl Kms {
         let start = after.map(|after| [&after.row_key()[..], &[0]].concat());
         let scan = Scan::within(&[], start.unwrap_or_default(), VERSIONS_MAX + 1);
         let found = self.meta.scan(KEY_VERSIONS, scan).await?;
-        let (mut chosen, mut last, mut sum) = (Vec::<Chosen>::new(), None, 0);
+        let (mut chosen, mut left_out) = (Vec::<Chosen>::new(), Vec::new());
+        let (mut last, mut sum) = (None, 0);
         let mut more = found.len() > VERSIONS_MAX;
         let mut known: Option<(KeyId, KeyRow)> = None;
         for found in found.iter().take(VERSIONS_MAX) {
@@ -209,7 +281,17 @@ impl Kms {
                 }
             };
             if let Material::Wrapped { .. } = version.material {
-                let one = self.chosen(place, &row).await?;
+                let one = match self.chosen(place, &row).await {
+                    // It was lost with another token, or is damaged: no reason to lose all others.
+                    Err(KeyError::Damaged { .. } | KeyError::NotAuthentic) => {
+                        tracing::error!(version = %place, "the token does not vouch for it: it is left out of a backup");
+                        left_out.push(place);
+                        last = Some(place);
+                        known = Some((place.key, row));
+                        continue;
+                    }
+                    one => one?,
+                };
                 if !chosen.is_empty() && sum + one.wrapped.bytes.len() > WRAPPED_LEN_BYTES_MAX {
                     more = true;
                     break;
@@ -241,7 +323,10 @@ impl Kms {
             (&identity.label, &identity.serial),
             (page::fingerprint(recipient), &transport),
             (self.clock.now(), &caller.principal),
-            chosen.into_iter().map(|chosen| chosen.key).collect(),
+            (
+                chosen.into_iter().map(|chosen| chosen.key).collect(),
+                left_out,
+            ),
         ))
     }
 

@@ -61,6 +61,7 @@ pub enum BackupError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Backup {
     pages: Vec<PageStated>,
+    entries: Vec<(u64, String)>,
 }
 
 impl Backup {
@@ -86,12 +87,13 @@ impl Backup {
                 serde_json::from_slice(entry).map_err(|_| Disagrees("an entry is not JSON"))?;
             let named: Vec<String> = one.named().collect();
             let is_it = proven.index.0 == one.entry
-                && logged["use"]
-                    == if stated.is_empty() {
-                        GuardedOperation::BackupKeys.act()
-                    } else {
-                        GuardedOperation::BACKUP_GOES_ON
-                    }
+                && [
+                    GuardedOperation::BackupKeys.act(),
+                    GuardedOperation::BACKUP_GOES_ON,
+                ]
+                .iter()
+                .any(|act| logged["use"] == *act)
+                && logged["detail"]["backup"] == one.backup.as_str()
                 && logged["outcome"] == "granted"
                 && logged["detail"]["escrow_key_sha256"] == one.escrow_key_sha256.as_str()
                 && logged["detail"]["keys"] == serde_json::json!(named);
@@ -123,7 +125,25 @@ impl Backup {
                 .and(key.decoded())
                 .ok_or(Disagrees("a key is not well-formed, or there twice"))?;
         }
-        Ok(Self { pages: stated })
+        let entries = stated.iter().zip(pages);
+        let entries = entries.map(|(stated, page)| (stated.entry, page.entry.clone()));
+        Ok(Self {
+            entries: entries.collect(),
+            pages: stated,
+        })
+    }
+
+    /// The entries of the audit log that tell of its pages, and their places there: a log that has
+    /// them is not older than the backup.
+    #[must_use]
+    pub fn entries(&self) -> &[(u64, String)] {
+        &self.entries
+    }
+
+    /// The versions that were left out, since the token did not vouch for them.
+    pub fn left_out(&self) -> impl Iterator<Item = &str> {
+        let pages = self.pages.iter();
+        pages.flat_map(|page| page.left_out()).map(String::as_str)
     }
 
     /// What the pages of a new backup share.
@@ -181,6 +201,9 @@ pub(super) struct PageStated {
     /// Base64.
     transport: String,
     pub(super) keys: Vec<KeyStated>,
+    /// Versions that the token does not vouch for, which nobody can use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
     /// The place of the entry on the audit log.
     pub(super) entry: u64,
 }
@@ -192,7 +215,7 @@ impl PageStated {
         (token_label, token_serial): (&str, &str),
         (escrow_key_sha256, transport): (String, &[u8]),
         (made, made_by): (Timestamp, &str),
-        keys: Vec<KeyStated>,
+        (keys, left_out): (Vec<KeyStated>, Vec<Place>),
     ) -> Self {
         Self {
             backup: backup.to_owned(),
@@ -206,6 +229,7 @@ impl PageStated {
             escrow_key_sha256,
             transport: STANDARD.encode(transport),
             keys,
+            left_out: left_out.iter().map(ToString::to_string).collect(),
             // Known when the entry is on the log.
             entry: 0,
         }
@@ -216,6 +240,11 @@ impl PageStated {
         self.keys
             .iter()
             .map(|key| format!("{}/{}", key.id, key.version))
+    }
+
+    /// The versions that are not in it, though they are there.
+    pub(super) fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     pub(super) fn to_text(&self) -> String {

@@ -22,8 +22,8 @@ use crate::error::KeyError;
 use crate::kms::KeySpec;
 use crate::kms::pairs::try_out;
 use crate::rows::{
-    self, KEY_VERSIONS, KeyVersionRow, Material, RowFormat as _, version_mac_message,
-    wrapped_mac_message,
+    self, IMPORTS, ImportRow, KEY_VERSIONS, KeyVersionRow, Material, RowFormat as _,
+    version_mac_message, wrapped_mac_message,
 };
 use crate::token_keys;
 
@@ -140,6 +140,12 @@ pub async fn restore_backup(
                 report.not_needed.push(place.to_string());
                 continue;
             };
+            // Material that was imported later under the same number is another.
+            let import = rows::read::<ImportRow>(&**meta, IMPORTS, &place.row_key()).await?;
+            if import.is_some_and(|import| import.row.material.to_string() != stated.check) {
+                report.failed.push(place.to_string());
+                continue;
+            }
             let message = match spec {
                 KeySpec::Symmetric => version_mac_message(place.key, place.version, &wrapped),
                 _ => wrapped_mac_message(

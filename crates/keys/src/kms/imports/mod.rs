@@ -310,9 +310,13 @@ impl Kms {
                     "unwrapped": ImportedMaterial::path_name(done.path),
                     "valid_to": new.expires.map(|expires| expires.to_string()),
                 }));
-            kms.journal
+            let changed = kms
+                .journal
                 .change(&*kms.meta, &caller, entry, Ok(done.batch))
-                .await?;
+                .await;
+            // Also when it is not known whether the rows were written.
+            kms.forget_versions(id);
+            changed?;
             tracing::info!(key = %id, version = %done.version, "key material was imported");
             Ok((kms.description(id, done.row), done.material))
         })

@@ -73,12 +73,12 @@ impl Kms {
                         rule: "the key has had no material of that id",
                     });
                 }
+                // What is the current material today is not what custodians have agreed to tomorrow.
+                let meant = chosen.map(|(_, material)| material.to_string());
                 let guarded = GuardedRequest::of_key(
                     GuardedOperation::DeleteImportedKeyMaterial,
                     kms.home.arn(id),
-                    serde_json::json!({
-                        "key_material_id": material.map(|material| material.to_string()),
-                    }),
+                    serde_json::json!({ "key_material_id": meant }),
                 );
                 kms.quorum
                     .consume(&guarded, &caller, &mut approval, &mut batch)
@@ -185,9 +185,10 @@ impl Kms {
             .journal
             .change(&*self.meta, caller, entry, Ok(batch))
             .await;
-        // Also when it is not known whether the rows were written.
+        // Also when it is not known whether the rows were written. The number of material that waits for
+        // a rotation is given again to the next.
+        self.forget_versions(id);
         if is_suspended {
-            self.forget_versions(id);
             self.tell(|observer| observer.suspended(id));
         }
         changed?;
