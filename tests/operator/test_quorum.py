@@ -89,6 +89,11 @@ def test_a_key_of_a_custodian_is_for_its_owner_and_is_not_written_over(keys):
     assert json.loads(public.stdout)["verifier_key"] == keys["ada"].with_suffix(".vkey").read_text().strip()
     refuses(run("custodian", "new", "two words", "--output", keys["ada"].with_name("x")), "name of a custodian")
     refuses(run("custodian", "key", keys["ada"].with_suffix(".vkey")), "may be read by others")
+    # No rule takes a longer one.
+    long = keys["ada"].with_name("long")
+    refuses(run("custodian", "new", "é" * 33, "--output", long), "at most 64 bytes", "take a name of up to 64 bytes")
+    assert not long.exists()
+    assert run("custodian", "new", "é" * 32, "--output", long).returncode == 0
 
 
 def test_boto3_schedules_a_deletion_when_two_have_approved(guarded, keys):

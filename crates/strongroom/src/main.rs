@@ -13,6 +13,7 @@ mod listen;
 mod logging;
 mod remote;
 mod rewrap;
+mod terminal;
 mod tls;
 mod token;
 
