@@ -3,6 +3,7 @@ can be such a store."""
 
 import http.client
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -12,7 +13,7 @@ import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
-from daemon import CustomerKey, Refused
+from daemon import ROOT, CustomerKey, Refused
 from deployment import assert_no_panic, refuses
 from link import Authority, Way, key_daemon, start, store_apart
 
@@ -188,6 +189,33 @@ def test_what_concerns_keys_is_asked_of_the_key_daemon(apart):
     assert caught.value.status == 404
     refuses(apart.store.command("keyd", "--config", apart.store.file), "has no token")
     refuses(apart.store.command("hsm", "test", "--config", apart.store.file), "has no token")
+
+
+def test_a_policy_names_a_user_of_a_store_in_a_condition_and_not_by_arn(apart, once):
+    """By the statement of the guide."""
+    key, kms = apart.key("one user"), apart.keyd.kms()
+    made = apart.store.api("POST", "/v1/users", {"name": "one user", "role": "user"})
+    user = apart.store.as_user(made["access_key_id"], made["secret_access_key"]).s3(retries={"total_max_attempts": 1})
+    allow = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "kms:*", "Resource": "*"}
+
+    def put(statement):
+        document = {"Version": "2012-10-17", "Statement": [allow, statement]}
+        kms.put_key_policy(KeyId=key, Policy=json.dumps(document))
+
+    arn = f"arn:aws:iam::000000000000:user/{made['access_key_id']}"
+    with pytest.raises(ClientError, match="MalformedPolicyDocument"):
+        put({**allow, "Principal": {"AWS": arn}})
+    with pytest.raises(ClientError):
+        kms.create_grant(KeyId=key, GranteePrincipal=arn, Operations=["Decrypt"])
+    guide = (ROOT / "docs/keyd.md").read_text()
+    [statement] = [text for text in re.findall(r"```json\n(.*?)```", guide, re.S) if "aws:userid" in text]
+    put(json.loads(statement.replace("SRAKOBYXE43UOV3HO6DZ", made["access_key_id"])))
+    once.create_bucket(Bucket="one-user")
+    options = {"Bucket": "one-user", "ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key}
+    user.put_object(Key="o", Body=b"x", **options)
+    assert bodies(user, "one-user", "o") == b"x"
+    assert refusal(once.get_object, Bucket="one-user", Key="o") == (403, "AccessDenied")
+    assert refusal(once.put_object, Key="p", Body=b"x", **options) == (403, "AccessDenied")
 
 
 def test_a_rotated_key_reads_the_old_and_writes_the_new(apart, once):

@@ -89,6 +89,11 @@ def test_a_key_of_a_custodian_is_for_its_owner_and_is_not_written_over(keys):
     assert json.loads(public.stdout)["verifier_key"] == keys["ada"].with_suffix(".vkey").read_text().strip()
     refuses(run("custodian", "new", "two words", "--output", keys["ada"].with_name("x")), "name of a custodian")
     refuses(run("custodian", "key", keys["ada"].with_suffix(".vkey")), "may be read by others")
+    # No rule takes a longer one.
+    long = keys["ada"].with_name("long")
+    refuses(run("custodian", "new", "é" * 33, "--output", long), "at most 64 bytes", "take a name of up to 64 bytes")
+    assert not long.exists()
+    assert run("custodian", "new", "é" * 32, "--output", long).returncode == 0
 
 
 def test_boto3_schedules_a_deletion_when_two_have_approved(guarded, keys):
@@ -263,8 +268,28 @@ def test_a_root_ceremony_begins_a_deployment_and_leaves_a_transcript_that_all_ha
     vkey = made.directory / "data/audit.vkey"
     verify = ("hsm", "ceremony", "verify", transcript, "--verifier-key", vkey)
     refuses(made.command(*verify), "ben has not signed it")
-    for name in ("ben", "cleo", "cleo"):
-        assert made.command("hsm", "ceremony", "sign", transcript, "--key", keys[name]).returncode == 0
+    # A custodian sees what she is to sign, and is asked.
+    sign = ("hsm", "ceremony", "sign", transcript, "--key")
+    unsigned = transcript.read_text()
+    refuses(made.command(*sign, keys["ben"], stdin="y\n"), "not a terminal", "--yes")
+    declined = answered("n", *sign, keys["ben"])
+    assert declined.returncode == 1 and "nothing was signed" in declined.stderr, declined.stderr
+    refuses(made.command(*sign, keys["ben"], "--yes", "--verifier-key", "elsewhere+00000000+AA"), "of the deployment")
+    transcript.write_text(unsigned.replace('"an auditor"', '"nobody"', 1))
+    refuses(made.command(*sign, keys["ben"], "--yes"), "not signed by the key of the audit log")
+    transcript.write_text(unsigned)
+    agreed = answered("y", *sign, keys["ben"], "--verifier-key", vkey)
+    assert agreed.returncode == 0 and agreed.stdout.endswith(" is signed\n"), agreed.stderr
+    shown = agreed.stderr.splitlines()
+    for line in ("present    an auditor", "signed by  ada", f"deployment {vkey.read_text().strip()}"):
+        assert line in shown, agreed.stderr
+    for name in NAMES:
+        assert f"custodian  {keys[name].with_suffix('.vkey').read_text().strip()}" in shown, agreed.stderr
+    assert "never extractable" in agreed.stderr and "signed by  ben" not in shown and "DOUBT" not in agreed.stderr
+    scripted = made.command(*sign, keys["cleo"], "--yes")
+    assert scripted.returncode == 0 and "signed by  ben\n" in scripted.stdout, scripted.stdout + scripted.stderr
+    assert made.command(*sign, keys["cleo"], "--yes", "--json").returncode == 0
+    assert transcript.read_text().count("\N{EM DASH} cleo ") == 1
     holds = made.command(*verify)
     assert holds.returncode == 0, holds.stdout + holds.stderr
     for told in ("2 of 3 custodians", "signed by  ada", "signed by  cleo", "present    an auditor", "the transcript holds"):

@@ -59,9 +59,9 @@ pub(crate) fn refusal(error: &KeyError) -> (StatusCode, Refusal) {
         | KeyError::NoSuchAlias { .. }
         | KeyError::NoSuchKeyVersion { .. } => "NotFoundException",
         KeyError::Disabled { .. } => "DisabledException",
-        KeyError::PendingDeletion { .. } | KeyError::UseLimited { .. } => {
-            "KMSInvalidStateException"
-        }
+        KeyError::PendingDeletion { .. }
+        | KeyError::PendingImport { .. }
+        | KeyError::UseLimited { .. } => "KMSInvalidStateException",
         KeyError::ManagedByService { .. } | KeyError::AccessDenied { .. } => {
             "AccessDeniedException"
         }
@@ -91,6 +91,7 @@ pub(crate) fn refusal(error: &KeyError) -> (StatusCode, Refusal) {
         }
         KeyError::Disabled { key }
         | KeyError::PendingDeletion { key }
+        | KeyError::PendingImport { key }
         | KeyError::ManagedByService { key }
         | KeyError::WrongUsage { key } => told.subject = Some(key.to_string()),
         KeyError::UseLimited { key, limit } => {
@@ -149,6 +150,7 @@ pub(crate) fn error(told: Refusal, home: &Home) -> KeyError {
         },
         ("disabled", _, Some(key)) => KeyError::Disabled { key },
         ("pending-deletion", _, Some(key)) => KeyError::PendingDeletion { key },
+        ("pending-import", _, Some(key)) => KeyError::PendingImport { key },
         ("managed-by-service", _, Some(key)) => KeyError::ManagedByService { key },
         ("wrong-usage", _, Some(key)) => KeyError::WrongUsage { key },
         ("not-authentic", ..) => KeyError::NotAuthentic,
@@ -158,6 +160,13 @@ pub(crate) fn error(told: Refusal, home: &Home) -> KeyError {
         ("invalid-reference", ..) => KeyError::InvalidReference {
             rule: "the key daemon does not know this as the name of a key",
         },
+        ("invalid-request", ..) => {
+            // The error has room for no words of another host, and whoever runs the store needs them.
+            tracing::warn!(reason = %message, "the key daemon takes a question for one that is none");
+            KeyError::InvalidRequest {
+                rule: "the key daemon does not take this request",
+            }
+        }
         _ => KeyError::CustodyUnavailable { reason: message },
     }
 }
@@ -191,6 +200,7 @@ mod tests {
             },
             KeyError::Disabled { key: key() },
             KeyError::PendingDeletion { key: key() },
+            KeyError::PendingImport { key: key() },
             KeyError::ManagedByService { key: key() },
             KeyError::WrongUsage { key: key() },
             KeyError::AccessDenied {
@@ -200,6 +210,9 @@ mod tests {
                 because: "because of a test".into(),
             },
             KeyError::NotAuthentic,
+            KeyError::InvalidRequest {
+                rule: "the key daemon does not take this request",
+            },
             KeyError::CustodyUnavailable {
                 reason: "it is away".into(),
             },
@@ -215,6 +228,8 @@ mod tests {
             }
             assert_eq!(status.is_server_error(), was.is_failure());
         }
+        let (_, told) = refusal(&KeyError::PendingImport { key: key() });
+        assert_eq!(told.kind, "KMSInvalidStateException");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod logging;
 mod process;
 mod remote;
 mod rewrap;
+mod terminal;
 mod tls;
 mod token;
 

@@ -16,6 +16,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::failure::{Advise as _, Refused, advised};
+use crate::terminal::shown;
 
 const SEE_URL: &str = "see that the URL is that of its HTTP API, and not of its S3 endpoint";
 const WRITE_URL: &str = "write it like http://127.0.0.1:9100";
@@ -192,7 +193,7 @@ impl Remote {
             };
             let refused = Refused {
                 status,
-                detail: detail.to_owned(),
+                detail: shown(detail),
                 request: format!("{method} {path}"),
             };
             return Err(match problem["proposal"].as_str() {

@@ -22,7 +22,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use strongroom_audit::{NoteSigner, VerifierKey, note_signers, verify_note};
 use strongroom_environment::{Clock as _, SystemClock};
 use strongroom_keys::{
@@ -34,12 +34,12 @@ use strongroom_pkcs11::{
     init_token, make_pair,
 };
 
-use super::custodian::read_key;
+use super::custodian::{ConsentArguments, ask, read_key};
 use super::{init, output};
 use crate::config::Config;
-
 use crate::failure::{Advise as _, advised};
 use crate::key_daemon::KeyDaemon;
+use crate::terminal::shown;
 use crate::{data_dir, token};
 
 /// The first line of a transcript.
@@ -58,12 +58,14 @@ pub(crate) enum CeremonyCommand {
     /// it stops after each step until you agree; rehearse it on a SoftHSM token first.
     Run(RunArguments),
     /// Sign a transcript as a custodian, on whatever machine your key is.
+    ///
+    /// It is shown first, and signed when you agree: compare what it says with what you have seen,
+    /// and the keys of the custodians with what they have read out.
     Sign {
         /// The file with the transcript.
         transcript: PathBuf,
-        /// The file with the custodian's private key.
-        #[arg(long)]
-        key: PathBuf,
+        #[command(flatten)]
+        consent: ConsentArguments,
     },
     /// Check a transcript, offline: the signature of the token, those of all custodians, that every
     /// token has passed its conformance test and that no root key can have left it.
@@ -192,9 +194,18 @@ impl Transcript {
 pub(super) async fn run(command: CeremonyCommand, json_asked: bool) -> anyhow::Result<()> {
     match command {
         CeremonyCommand::Run(arguments) => hold(&arguments, json_asked).await,
-        CeremonyCommand::Sign { transcript, key } => {
-            sign(&transcript, &read_key(&key)?)?;
-            output::line(format_args!("{} is signed", transcript.display()))
+        CeremonyCommand::Sign {
+            transcript,
+            consent,
+        } => {
+            sign(&transcript, &read_key(&consent.key)?, |described| {
+                agree(described, &consent, json_asked)
+            })?;
+            output::lines(
+                json_asked,
+                &json!({ "transcript": transcript, "signed": true }),
+                &[format!("{} is signed", transcript.display())],
+            )
         }
         CeremonyCommand::Verify {
             transcript,
@@ -278,7 +289,8 @@ async fn hold(arguments: &RunArguments, json_asked: bool) -> anyhow::Result<()> 
     data_dir::create_private(&arguments.transcript, note.as_bytes())?;
     daemon.close().await;
     for signer in &signers {
-        sign(&arguments.transcript, signer)?;
+        // Who is there has seen how it came about.
+        sign(&arguments.transcript, signer, |_| Ok(()))?;
     }
     steps.done(format_args!(
         "the transcript is in {}; each custodian signs it with `strongroom hsm ceremony sign`",
@@ -421,15 +433,23 @@ fn told_key(key: &KeyAttributes) -> String {
     format!("{} ({}): {}", key.label, key.kind, told.join(", "))
 }
 
-/// Adds the signature of a custodian to a transcript.
-fn sign(path: &Path, signer: &NoteSigner) -> anyhow::Result<()> {
+/// Adds the signature of a custodian to a transcript, unless it is there, once `agree` has seen what
+/// the transcript says.
+fn sign(
+    path: &Path,
+    signer: &NoteSigner,
+    agree: impl FnOnce(&Described) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let note = read(path)?;
     let (text, transcript) = parsed(&note)?;
     let rule = rule_of(&transcript)?;
     let key = signer.verifier_key();
     if !rule.custodians().contains(key) {
         return Err(advised(
-            anyhow!("{} is not a custodian of this deployment", key.origin()),
+            anyhow!(
+                "{} is not a custodian of this deployment",
+                shown(key.origin().as_str())
+            ),
             "the transcript names the custodians; sign with the key of one of them",
         ));
     }
@@ -437,72 +457,89 @@ fn sign(path: &Path, signer: &NoteSigner) -> anyhow::Result<()> {
     if !signers.is_empty() {
         return Ok(());
     }
+    // What is not signed in the token is not what the ceremony has written.
+    let token = VerifierKey::parse(&transcript.deployment)
+        .context("the transcript names no audit log")
+        .advise("take the transcript as it was written")?;
+    check_token_signature(&note, &token)?;
+    agree(&Described::new(&note, transcript, rule)?)?;
     let signed = format!("{note}{}", signer.sign(text));
     data_dir::write_private(path, signed.as_bytes())
+}
+
+/// Shows a custodian the transcript that she is to sign, and asks whether she will.
+fn agree(
+    described: &Described,
+    consent: &ConsentArguments,
+    json_asked: bool,
+) -> anyhow::Result<()> {
+    const UNATTENDED: &str = "read the transcript, and then sign it with --yes";
+    let transcript = &described.transcript;
+    if let Some(expected) = &consent.verifier_key {
+        let expected = std::fs::read_to_string(expected).unwrap_or_else(|_| expected.clone());
+        if expected.trim() != transcript.deployment {
+            return Err(advised(
+                anyhow!(
+                    "the transcript is of the deployment {}",
+                    shown(&transcript.deployment)
+                ),
+                "nothing was signed; ask whoever sent it which deployment it is for",
+            ));
+        }
+    }
+    let mut lines = described.lines.clone();
+    lines.extend(doubts_told(&transcript.doubts()));
+    match (consent.yes, json_asked) {
+        (false, _) => {
+            let question = format!("sign with {}?", consent.key.display());
+            ask(&lines, &question, UNATTENDED)
+        }
+        (true, false) => lines.iter().try_for_each(output::line),
+        (true, true) => Ok(()),
+    }
+}
+
+fn check_token_signature(note: &str, key: &VerifierKey) -> anyhow::Result<()> {
+    verify_note(note, key)
+        .context("the transcript is not signed by the key of the audit log")
+        .advise("fetch it again, and give the verifier key of this deployment")?;
+    Ok(())
+}
+
+fn doubts_told(doubts: &[String]) -> impl Iterator<Item = String> {
+    doubts
+        .iter()
+        .map(|doubt| shown(&format!("DOUBT      {doubt}")))
 }
 
 fn verify(path: &Path, verifier_key: &str, json_asked: bool) -> anyhow::Result<()> {
     let note = read(path)?;
     let key = std::fs::read_to_string(verifier_key).unwrap_or_else(|_| verifier_key.to_owned());
     let key = VerifierKey::parse(key.trim()).context("the verifier key is not one")?;
-    verify_note(&note, &key)
-        .context("the transcript is not signed by the key of the audit log")
-        .advise("fetch it again, and give the verifier key of this deployment")?;
+    check_token_signature(&note, &key)?;
     let (_, transcript) = parsed(&note)?;
     let rule = rule_of(&transcript)?;
-    let (_, signers) = note_signers(&note, rule.custodians())
-        .context("a signature of a custodian does not hold")
-        .advise("take the transcript as it was before, and have it signed again")?;
+    let Described {
+        transcript,
+        signed_by,
+        unsigned_by,
+        mut lines,
+    } = Described::new(&note, transcript, rule)?;
     let mut doubts = transcript.doubts();
     if transcript.deployment != key.to_string() {
         doubts.push("it is of another deployment".to_owned());
     }
-    let mut lines = Vec::new();
-    for token in &transcript.tokens {
-        lines.push(format!(
-            "token      {} (serial {}, {} {}), through {}",
-            token.identity.label,
-            token.identity.serial,
-            token.identity.manufacturer,
-            token.identity.model,
-            token.module
-        ));
-        lines.extend(
-            token
-                .keys
-                .iter()
-                .map(|key| format!("key        {}", told_key(key))),
-        );
-    }
-    lines.push(format!("began      {}", transcript.began));
-    lines.push(format!("ended      {}", transcript.ended));
-    lines.extend(
-        transcript
-            .present
+    doubts.extend(
+        unsigned_by
             .iter()
-            .map(|who| format!("present    {who}")),
+            .map(|name| format!("{name} has not signed it")),
     );
-    lines.push(format!(
-        "rule       {} of {} custodians have to agree",
-        rule.threshold(),
-        rule.custodians().len()
-    ));
-    for (place, custodian) in rule.custodians().iter().enumerate() {
-        if signers.contains(&place) {
-            lines.push(format!("signed by  {}", custodian.origin()));
-        } else {
-            doubts.push(format!("{} has not signed it", custodian.origin()));
-        }
-    }
     let whole = json!({
         "transcript": serde_json::to_value(&transcript)?,
-        "signed_by": signers
-            .iter()
-            .map(|place| Value::from(rule.custodians()[*place].origin().as_str()))
-            .collect::<Vec<_>>(),
+        "signed_by": signed_by,
         "doubts": doubts,
     });
-    lines.extend(doubts.iter().map(|doubt| format!("DOUBT      {doubt}")));
+    lines.extend(doubts_told(&doubts));
     if doubts.is_empty() {
         lines.push("the transcript holds".to_owned());
     }
@@ -510,9 +547,74 @@ fn verify(path: &Path, verifier_key: &str, json_asked: bool) -> anyhow::Result<(
     match doubts.first() {
         None => Ok(()),
         Some(first) => Err(advised(
-            anyhow!("the transcript does not hold: {first}"),
+            anyhow!("the transcript does not hold: {}", shown(first)),
             "have it signed by whoever is missing; if a token is at fault, hold the ceremony anew",
         )),
+    }
+}
+
+/// A transcript for people.
+struct Described {
+    transcript: Transcript,
+    /// The names of the custodians whose signatures are on it.
+    signed_by: Vec<String>,
+    /// And those of all others.
+    unsigned_by: Vec<String>,
+    /// What it says, in lines that are safe for a terminal.
+    lines: Vec<String>,
+}
+
+impl Described {
+    fn new(note: &str, transcript: Transcript, rule: QuorumRule) -> anyhow::Result<Self> {
+        let (_, signers) = note_signers(note, rule.custodians())
+            .context("a signature of a custodian does not hold")
+            .advise("take the transcript as it was before, and have it signed again")?;
+        let (mut signed_by, mut unsigned_by) = (Vec::new(), Vec::new());
+        for (place, custodian) in rule.custodians().iter().enumerate() {
+            let name = custodian.origin().as_str().to_owned();
+            if signers.contains(&place) {
+                signed_by.push(name);
+            } else {
+                unsigned_by.push(name);
+            }
+        }
+        let mut lines = vec![format!("deployment {}", transcript.deployment)];
+        for token in &transcript.tokens {
+            let TokenIdentity {
+                label,
+                serial,
+                manufacturer,
+                model,
+                ..
+            } = &token.identity;
+            lines.push(format!(
+                "token      {label} (serial {serial}, {manufacturer} {model}), through {}",
+                token.module
+            ));
+            let keys = token.keys.iter();
+            lines.extend(keys.map(|key| format!("key        {}", told_key(key))));
+        }
+        lines.push(format!("began      {}", transcript.began));
+        lines.push(format!("ended      {}", transcript.ended));
+        let present = transcript.present.iter();
+        lines.extend(present.map(|who| format!("present    {who}")));
+        lines.push(format!("first user {}", transcript.access_key_id));
+        lines.push(format!(
+            "rule       {} of {} custodians have to agree",
+            rule.threshold(),
+            rule.custodians().len()
+        ));
+        let operations = rule.operations().iter();
+        lines.extend(operations.map(|guarded| format!("operation  {}", guarded.as_str())));
+        let custodians = rule.custodians().iter();
+        lines.extend(custodians.map(|custodian| format!("custodian  {custodian}")));
+        lines.extend(signed_by.iter().map(|name| format!("signed by  {name}")));
+        Ok(Self {
+            lines: lines.iter().map(|line| shown(line)).collect(),
+            transcript,
+            signed_by,
+            unsigned_by,
+        })
     }
 }
 

@@ -8,12 +8,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use strongroom_audit::{NoteSigner, Origin};
 use strongroom_environment::{Entropy as _, SystemEntropy};
-use strongroom_keys::Statement;
+use strongroom_keys::{QuorumRule, Statement};
 use zeroize::Zeroizing;
 
 use super::output;
 use crate::data_dir;
 use crate::failure::{Advise as _, advised};
+use crate::terminal::shown;
 
 #[derive(Subcommand)]
 pub(crate) enum CustodianCommand {
@@ -23,7 +24,7 @@ pub(crate) enum CustodianCommand {
     /// anywhere: keep it where only this custodian gets at it, and a copy in a safe. The public
     /// half goes to whoever names the custodians (`strongroom quorum set`).
     New {
-        /// The custodian's name, without spaces.
+        /// The custodian's name, of up to 64 bytes, without spaces and `+`.
         name: String,
         /// The file for the private key; there must be none yet.
         #[arg(long)]
@@ -84,9 +85,7 @@ impl Decision {
 pub(super) fn run(command: CustodianCommand, json_asked: bool) -> anyhow::Result<()> {
     match command {
         CustodianCommand::New { name, output } => {
-            let name = Origin::new(name)
-                .context("that is not the name of a custodian")
-                .advise("take a name of up to 64 bytes without spaces and `+`")?;
+            let name = custodian_name(name)?;
             let mut seed = Zeroizing::new([0; 32]);
             SystemEntropy.fill(&mut *seed);
             let signer = NoteSigner::from_seed(name, &seed)?;
@@ -121,6 +120,25 @@ pub(super) fn run(command: CustodianCommand, json_asked: bool) -> anyhow::Result
     }
 }
 
+/// A name that a rule takes.
+fn custodian_name(name: String) -> anyhow::Result<Origin> {
+    const SHORT: &str = "take a name of up to 64 bytes without spaces and `+`";
+    let name = Origin::new(name)
+        .context("that is not the name of a custodian")
+        .advise(SHORT)?;
+    let len_bytes = name.as_str().len();
+    if len_bytes > QuorumRule::NAME_LEN_BYTES_MAX {
+        return Err(advised(
+            anyhow!(
+                "the name of a custodian has at most {} bytes, and this has {len_bytes}",
+                QuorumRule::NAME_LEN_BYTES_MAX
+            ),
+            SHORT,
+        ));
+    }
+    Ok(name)
+}
+
 fn told(signer: &NoteSigner, json_asked: bool) -> anyhow::Result<()> {
     let key = signer.verifier_key();
     output::lines(
@@ -150,42 +168,56 @@ pub(crate) fn sign(
         let expected = std::fs::read_to_string(expected).unwrap_or_else(|_| expected.clone());
         if expected.trim() != statement.deployment {
             return Err(advised(
-                anyhow!("the proposal is of the deployment {}", statement.deployment),
+                anyhow!(
+                    "the proposal is of the deployment {}",
+                    shown(&statement.deployment)
+                ),
                 "nothing was signed; ask whoever sent it which deployment it is for",
             ));
         }
     }
     if !consent.yes {
-        if !std::io::stdin().is_terminal() {
-            return Err(advised(
-                anyhow!("there is nobody to ask: standard input is not a terminal"),
-                "read the proposal (`strongroom quorum show ID`), and then sign it with --yes",
-            ));
-        }
-        let mut told = std::io::stderr().lock();
-        for line in described(proposal, &statement) {
-            writeln!(told, "{line}")?;
-        }
-        write!(
-            told,
-            "{} as {}? [y/N] ",
+        let question = format!(
+            "{} as {}?",
             decision.as_str(),
             signer.verifier_key().origin()
+        );
+        ask(
+            &described(proposal, &statement),
+            &question,
+            "read the proposal (`strongroom quorum show ID`), and then sign it with --yes",
         )?;
-        told.flush()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Err(advised(
-                anyhow!("nothing was signed"),
-                "answer `y` to sign it",
-            ));
-        }
     }
     Ok(signer.sign(&match decision {
         Decision::Approve => statement.approval_text(),
         Decision::Reject => statement.rejection_text(),
     }))
+}
+
+/// Shows on a terminal what is to be signed, and asks whether it shall be. `unattended` says what to
+/// do where there is no terminal.
+pub(crate) fn ask(lines: &[String], question: &str, unattended: &str) -> anyhow::Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Err(advised(
+            anyhow!("there is nobody to ask: standard input is not a terminal"),
+            unattended,
+        ));
+    }
+    let mut told = std::io::stderr().lock();
+    for line in lines {
+        writeln!(told, "{line}")?;
+    }
+    write!(told, "{} [y/N] ", shown(question))?;
+    told.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(advised(
+        anyhow!("nothing was signed"),
+        "answer `y` to sign it",
+    ))
 }
 
 /// The statement of a proposal, which is one, and about the request that is shown beside it.
@@ -205,7 +237,8 @@ pub(crate) fn read_statement(proposal: &Value) -> anyhow::Result<Statement> {
         })
 }
 
-/// A proposal for people: what is signed, and the request whose hash is in it.
+/// A proposal for people: what is signed, and the request whose hash is in it. The requester and the
+/// daemon have written it, and neither is to decide what the terminal of a custodian does.
 pub(crate) fn described(proposal: &Value, statement: &Statement) -> Vec<String> {
     let text = |name: &str| proposal[name].as_str().unwrap_or("-").to_owned();
     let approvals: Vec<&str> = proposal["approvals"]
@@ -238,5 +271,42 @@ pub(crate) fn described(proposal: &Value, statement: &Statement) -> Vec<String> 
     lines.push("request".to_owned());
     let request: Value = serde_json::from_str(&text("request")).unwrap_or_default();
     lines.extend(format!("{request:#}").lines().map(ToOwned::to_owned));
-    lines
+    lines.iter().map(|line| shown(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_of_a_proposal_reaches_the_terminal_as_a_command() {
+        const EVIL: &str = "\u{9b}2J\u{7f}\u{202e}\u{2066}\n";
+        let statement = Statement {
+            deployment: EVIL.into(),
+            proposal: EVIL.into(),
+            operation: EVIL.into(),
+            key: Some(EVIL.into()),
+            request_sha256: EVIL.into(),
+            request: None,
+            requester: EVIL.into(),
+            opened: EVIL.into(),
+            expires: EVIL.into(),
+            rule_sha256: EVIL.into(),
+        };
+        let proposal = json!({
+            "state": EVIL,
+            "approvals": [{ "custodian": EVIL }],
+            "rejected_by": EVIL,
+            "request": json!({ EVIL: EVIL }).to_string(),
+        });
+        let lines = described(&proposal, &statement);
+        let telling = lines.iter().filter(|line| line.contains("2J"));
+        assert_eq!(telling.count(), 11, "{lines:?}");
+        for line in &lines {
+            let is_safe = line
+                .chars()
+                .all(|c| !c.is_control() && !matches!(c, '\u{202e}' | '\u{2066}'));
+            assert!(is_safe, "{line:?}");
+        }
+    }
 }

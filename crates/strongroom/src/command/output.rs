@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::failure::OutputClosed;
+use crate::terminal::shown;
 
 /// Prints text as it is.
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
@@ -52,7 +53,8 @@ impl Drop for Progress {
 
 /// Prints JSON for programs, or a table with these columns for people.
 ///
-/// A column is a heading and the member of each row that stands under it; a dot goes down.
+/// A column is a heading and the member of each row that stands under it; a dot goes down. What a
+/// terminal would obey is written out in the table.
 pub(crate) fn rows(
     json: bool,
     whole: &Value,
@@ -89,8 +91,8 @@ fn table(rows: &[Value], columns: &[(&str, &str)]) -> String {
                 .map(
                     |(_, member)| match row.pointer(&format!("/{}", member.replace('.', "/"))) {
                         None | Some(Value::Null) => "-".to_owned(),
-                        Some(Value::String(text)) => text.clone(),
-                        Some(other) => other.to_string(),
+                        Some(Value::String(text)) => shown(text),
+                        Some(other) => shown(&other.to_string()),
                     },
                 )
                 .collect(),
@@ -131,5 +133,7 @@ mod tests {
             table(&rows, &[("NAME", "a"), ("COUNT", "b.c")]),
             "NAME      COUNT\nlong one  7\nx         -\n"
         );
+        let row = [json!({"a": "\u{9b}2J\u{202e}x"})];
+        assert_eq!(table(&row, &[("A", "a")]), "A\n\\u{9b}2J\\u{202e}x\n");
     }
 }

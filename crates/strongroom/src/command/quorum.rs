@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::custodian::{self, ConsentArguments, Decision};
 use super::{WithRemote, output};
 use crate::remote::{Remote, path_segment};
+use crate::terminal::shown;
 
 #[derive(Subcommand)]
 pub(crate) enum QuorumCommand {
@@ -41,8 +42,11 @@ pub(crate) enum QuorumCommand {
     /// this date. The private key stays on this machine. When enough have approved, the requester
     /// sends the same request again.
     Approve(DecisionArguments),
-    /// Reject a proposal as a custodian. One rejection ends it, and the same request cannot be
-    /// proposed again before the proposal would have expired.
+    /// Reject a proposal as a custodian. One rejection ends it.
+    ///
+    /// The same requester cannot propose the same request again before the proposal would have
+    /// expired, while the same rule is in force. Another requester can, and so can anybody under
+    /// another rule: that is a proposal of its own, to be rejected too.
     Reject(DecisionArguments),
 }
 
@@ -175,7 +179,7 @@ async fn decide(
             after["approvals"].as_array().map_or(0, Vec::len)
         ),
     }];
-    output::lines(json_asked, &after, &lines)
+    output::lines(json_asked, &after, &lines.map(|line| shown(&line)))
 }
 
 fn rule_lines(found: &Value) -> Vec<String> {
@@ -207,5 +211,5 @@ fn rule_lines(found: &Value) -> Vec<String> {
         "deployment  {}",
         found["deployment"].as_str().unwrap_or_default()
     ));
-    lines
+    lines.iter().map(|line| shown(line)).collect()
 }
