@@ -11,7 +11,8 @@
 //!    how far the re-wrap is; it expects each version as it was read. **This is the commit point.**
 //!
 //! While one page is committed the next ones are prepared, on other cores where there are any. Where
-//! somebody else has changed a version of a page meanwhile, nothing of the page is written, and its versions are done one by one.
+//! somebody else has changed a version of a page meanwhile, nothing of the page is written, and its
+//! versions are done one by one. How far the re-wrap is is written after the last of them.
 //!
 //! What was re-wrapped is no longer under the version, so a pass that was cut short, at whatever
 //! step, is simply begun again: it finds what is left. The cursor saves it the way. A version that
@@ -53,6 +54,15 @@ struct Prepared {
     left: u64,
     /// The last row of the page.
     cursor: Vec<u8>,
+}
+
+/// What became of a version that was re-wrapped by itself.
+enum Alone {
+    Rewrapped,
+    /// It is gone by now, or under another key.
+    NotDue,
+    /// It stays as it is.
+    Damaged,
 }
 
 /// The pages of the ledger that are still to come, in order. The next ones are being prepared.
@@ -224,19 +234,30 @@ impl Store {
             ObjectKeys::put_rewrap(&mut batch, &after);
             let (committed, read_on) = tokio::join!(inner.meta.commit(batch), pages.read_on());
             match committed {
-                Ok(()) => *job = after,
+                Ok(()) => {
+                    *job = after;
+                    count_rewrapped(names.len() as u64);
+                }
                 Err(CommitError::Conflict { .. }) => {
-                    job.progress.cursor = page.cursor;
-                    job.progress.left += page.left;
+                    let mut left = page.left;
                     for name in &names {
-                        let done = self.rewrap_alone(&scope, name, caller).await?;
-                        job.progress.versions += u64::from(done);
+                        match self.rewrap_alone(&scope, name, caller).await? {
+                            Alone::Rewrapped => {
+                                job.progress.versions += 1;
+                                count_rewrapped(1);
+                            }
+                            Alone::NotDue => {}
+                            Alone::Damaged => left += 1,
+                        }
                     }
+                    // Not before: where one of them fails, the next pass takes the page again, and
+                    // counts again what is damaged in it.
+                    job.progress.cursor = page.cursor;
+                    job.progress.left += left;
                     inner.keep(job).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
-            metrics::counter!("strongroom_rewrapped_versions_total").increment(names.len() as u64);
             if is_stopped() {
                 return Ok(());
             }
@@ -376,23 +397,25 @@ impl Store {
         Ok((change, done, left))
     }
 
-    /// Re-wraps one version that others change at the same time; `false` when by now there is
-    /// nothing to do.
+    /// Re-wraps one version that others may change at the same time.
     async fn rewrap_alone(
         &self,
         scope: &RewrapScope,
         name: &VersionName,
         caller: &Caller,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Alone, StoreError> {
         let mut attempts = self.inner.attempts(&name.bucket, name.key.as_str());
         loop {
             let names = vec![name.clone()];
-            let (change, names, _) = self.rewrapped(scope, names, caller).await?;
+            let (change, names, left) = self.rewrapped(scope, names, caller).await?;
+            if left > 0 {
+                return Ok(Alone::Damaged);
+            }
             if names.is_empty() {
-                return Ok(false);
+                return Ok(Alone::NotDue);
             }
             if attempts.commit(change).await? {
-                return Ok(true);
+                return Ok(Alone::Rewrapped);
             }
         }
     }
@@ -453,6 +476,10 @@ impl Inner {
         ObjectKeys::put_rewrap(&mut batch, job);
         Ok(self.meta.commit(batch).await?)
     }
+}
+
+fn count_rewrapped(versions: u64) {
+    metrics::counter!("strongroom_rewrapped_versions_total").increment(versions);
 }
 
 fn count_work(job: &mut RewrapJob, span: Duration) {

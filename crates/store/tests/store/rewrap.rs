@@ -11,6 +11,7 @@ use strongroom_store::{
     PutRequest, RetrievalTier, StorageClass, StoreError, TransitionCommit, VersionSelector,
 };
 
+use crate::counts::Counts;
 use crate::multipart::{PART, completion};
 use crate::world::{World, caller, pattern};
 
@@ -116,6 +117,57 @@ impl Under {
 /// 12 objects, of which each third has one, two and three versions.
 const VERSIONS: u64 = 24;
 
+/// Everything is under a version that is compromised, and nothing is wrapped anew yet.
+async fn compromised() -> (World, Under) {
+    let world = World::new().await;
+    let under = Under::new(&world).await;
+    under.fill(&world).await;
+    under.compromise(&world).await;
+    (world, under)
+}
+
+/// How many commits and reads a run makes before the commit of its first page, which has all
+/// versions.
+async fn before_the_page() -> (u64, u64) {
+    let (world, under) = compromised().await;
+    let (commits, reads) = (world.meta.commits(), world.meta.reads());
+    let is_begun = AtomicBool::new(false);
+    // It stops when it asks for the second time: after the page.
+    let is_stopped = || is_begun.swap(true, Ordering::Relaxed);
+    let ran = world.store.run_rewraps(&caller(), &is_stopped).await;
+    ran.expect("it ran");
+    let commits = world.meta.commits() - commits - 1;
+    let reads = world.meta.reads() - reads;
+    assert_eq!(under.counts(&world).await, [(2, VERSIONS)]);
+    (commits, reads)
+}
+
+/// How many versions of a page are done one by one before one of them fails.
+const DONE_ALONE: u64 = 5;
+
+/// As [`compromised`], and in the next run another writer is faster at the page, and then one of
+/// its versions cannot be written.
+async fn cut_short_alone() -> (World, Under) {
+    let (commits, _) = before_the_page().await;
+    let (world, under) = compromised().await;
+    world.meta.fail_commit(commits, CommitFault::Conflict);
+    let fails_at = commits + 1 + DONE_ALONE;
+    world.meta.fail_commit(fails_at, CommitFault::Unavailable);
+    (world, under)
+}
+
+/// As [`compromised`], and in the next run another writer is faster at the page, and then its first
+/// version is found damaged.
+async fn damaged_alone() -> (World, Under) {
+    let (commits, reads) = before_the_page().await;
+    let (world, under) = compromised().await;
+    world.meta.fail_commit(commits, CommitFault::Conflict);
+    // It is read among others first, and then by itself.
+    world.meta.fail_read(reads, ReadFault::Corrupt);
+    world.meta.fail_read(reads + 1, ReadFault::Corrupt);
+    (world, under)
+}
+
 #[tokio::test]
 async fn everything_under_a_compromised_version_is_wrapped_anew_archived_objects_too() {
     let mut world = World::new().await;
@@ -171,14 +223,7 @@ async fn an_old_version_is_given_up_without_touching_what_is_behind_bucket_keys(
 
 #[tokio::test]
 async fn whatever_cuts_a_rewrap_short_the_next_run_goes_on_from_there() {
-    let filled = async || {
-        let world = World::new().await;
-        let under = Under::new(&world).await;
-        under.fill(&world).await;
-        under.compromise(&world).await;
-        (world, under)
-    };
-    let (world, _) = filled().await;
+    let (world, _) = compromised().await;
     let (commits, reads) = (world.meta.commits(), world.meta.reads());
     let ran = world.store.run_rewraps(&caller(), &|| false).await;
     ran.expect("it ran");
@@ -192,7 +237,7 @@ async fn whatever_cuts_a_rewrap_short_the_next_run_goes_on_from_there() {
             CommitFault::UnknownNotApplied,
             CommitFault::UnknownApplied,
         ] {
-            let (mut world, under) = filled().await;
+            let (mut world, under) = compromised().await;
             world.meta.fail_commit(at, fault);
             let _ = under.run(&world).await;
             world.restart().await;
@@ -208,7 +253,7 @@ async fn whatever_cuts_a_rewrap_short_the_next_run_goes_on_from_there() {
         }
     }
     for at in (0..reads).step_by(3) {
-        let (mut world, under) = filled().await;
+        let (mut world, under) = compromised().await;
         world.meta.fail_read(at, ReadFault::Unavailable);
         let _ = under.run(&world).await;
         world.restart().await;
@@ -277,6 +322,81 @@ async fn a_damaged_version_is_left_and_keeps_no_other_from_being_wrapped() {
         );
     }
     assert_eq!(under.counts(&world).await, [(1, 1), (2, VERSIONS - 1)]);
+}
+
+#[tokio::test]
+async fn a_page_that_is_done_one_by_one_and_cut_short_is_taken_again() {
+    let (mut world, under) = cut_short_alone().await;
+    let job = under.run(&world).await.expect("it ran");
+    assert_eq!(job.progress.state, RewrapState::UnderWay, "{job:?}");
+    assert_ne!(job.progress.error, "");
+    assert_eq!(job.progress.versions, DONE_ALONE);
+    let counts = under.counts(&world).await;
+    assert_eq!(counts, [(1, VERSIONS - DONE_ALONE), (2, DONE_ALONE)]);
+    let job = under.run(&world).await.expect("it ran");
+    assert!(
+        matches!(job.progress.state, RewrapState::Done { .. }),
+        "{job:?}"
+    );
+    assert_eq!(under.counts(&world).await, [(2, VERSIONS)]);
+    assert_eq!(
+        (
+            job.progress.versions,
+            job.progress.versions_expected,
+            job.progress.left
+        ),
+        (VERSIONS, VERSIONS, 0)
+    );
+    world.restart().await;
+    under.assert_readable(&world).await;
+}
+
+#[tokio::test]
+async fn a_version_that_is_found_damaged_by_itself_is_counted_as_left() {
+    let (world, under) = damaged_alone().await;
+    let job = under.run(&world).await.expect("it ran");
+    let counts = under.counts(&world).await;
+    assert_eq!(counts, [(1, 1), (2, VERSIONS - 1)]);
+    assert!(
+        matches!(job.progress.state, RewrapState::Done { .. }),
+        "{job:?}"
+    );
+    assert_eq!(
+        (job.progress.versions, job.progress.left),
+        (VERSIONS - 1, 1)
+    );
+    // No more than was left is there, so it is not begun again.
+    assert_eq!(under.run(&world).await.expect("it ran"), job);
+}
+
+/// On one thread, since the recorder is the thread's.
+#[tokio::test(flavor = "current_thread")]
+async fn only_versions_that_were_wrapped_anew_are_counted() {
+    const NAME: &str = "strongroom_rewrapped_versions_total";
+
+    let counts = Counts::default();
+    let (world, under) = compromised().await;
+    {
+        let _here = metrics::set_default_local_recorder(&counts);
+        under.run(&world).await.expect("it ran");
+    }
+    assert_eq!(counts.of(NAME), VERSIONS, "in one page");
+
+    let counts = Counts::default();
+    let (world, under) = damaged_alone().await;
+    {
+        let _here = metrics::set_default_local_recorder(&counts);
+        under.run(&world).await.expect("it ran");
+    }
+    assert_eq!(counts.of(NAME), VERSIONS - 1, "one is damaged");
+
+    let counts = Counts::default();
+    let (world, under) = cut_short_alone().await;
+    let _here = metrics::set_default_local_recorder(&counts);
+    under.run(&world).await.expect("it ran");
+    assert_eq!(counts.of(NAME), DONE_ALONE, "until one failed");
+    under.run(&world).await.expect("it ran");
+    assert_eq!(counts.of(NAME), VERSIONS, "in two runs");
 }
 
 #[tokio::test]
