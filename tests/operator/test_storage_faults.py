@@ -516,7 +516,7 @@ def test_a_log_of_another_key_is_not_gone_on_with(copy):
     verifier = copy.data / "audit.vkey"
     kept = verifier.read_text()
     verifier.write_text("strongroom.local/audit+00000000+AQ==\n")
-    refuses(dev(copy), "is the verifier key of another log", "put the right token or origin back")
+    refuses(dev(copy), "is the verifier key of another log", "put the right token, key daemon or origin back")
     verifier.write_text(kept)
     copy.start()
     all_read(copy)

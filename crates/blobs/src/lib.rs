@@ -5,18 +5,16 @@
 //!
 //! - [`LocalBlobs`]: volume files on this machine.
 //! - [`MemoryBlobs`]: for tests and simulations.
-//! - `Faulty` (feature `faults`): wraps an engine and fails when told to.
+//! - `Faulty`: wraps an engine and fails when told to.
 //! - `conformance` (feature `conformance`): the suite that every engine passes.
 
 mod buffers;
-#[cfg(any(test, feature = "faults"))]
 mod faulty;
 mod local;
 mod memory;
 mod store;
 
 pub use buffers::BufferPool;
-#[cfg(any(test, feature = "faults"))]
 pub use faulty::{Call, Fault, Faulty};
 pub use local::{LocalBlobs, LocalBlobsConfig};
 pub use memory::MemoryBlobs;

@@ -6,19 +6,17 @@
 //!
 //! - [`RedbStore`]: one file on this machine.
 //! - [`MemoryStore`]: for tests and simulations.
-//! - `Faulty` (feature `faults`): wraps an engine and fails when told to.
+//! - `Faulty`: wraps an engine and fails when told to.
 //! - `conformance` (feature `conformance`): the suite that every engine passes.
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod embedded;
-#[cfg(any(test, feature = "faults"))]
 mod faulty;
 mod memory;
 mod store;
 
 pub use embedded::{OpenError, RedbStore};
-#[cfg(any(test, feature = "faults"))]
 pub use faulty::{CommitFault, Faulty, ReadFault};
 pub use memory::MemoryStore;
 pub use store::{

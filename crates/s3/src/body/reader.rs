@@ -87,6 +87,7 @@ pub(crate) struct RequestBody<B> {
     framing: Framing,
     input: Bytes,
     silence: Option<Pin<Box<Sleep>>>,
+    silence_max: Duration,
     ended: bool,
 }
 
@@ -118,9 +119,19 @@ impl<B> RequestBody<B> {
             framing,
             input: Bytes::new(),
             silence: None,
+            silence_max: SILENCE_MAX,
             ended: false,
         };
         (body, trailers)
+    }
+
+    /// Waits less long for a client.
+    #[cfg(test)]
+    pub(crate) fn with_silence_max(self, silence_max: Duration) -> Self {
+        Self {
+            silence_max,
+            ..self
+        }
     }
 }
 
@@ -148,9 +159,10 @@ where
                     }
                 }
                 Poll::Pending => {
+                    let silence_max = self.silence_max;
                     let silence = self
                         .silence
-                        .get_or_insert_with(|| Box::pin(tokio::time::sleep(SILENCE_MAX)));
+                        .get_or_insert_with(|| Box::pin(tokio::time::sleep(silence_max)));
                     ready!(silence.as_mut().poll(context));
                     return Poll::Ready(Some(Err(BodyError::Timeout)));
                 }
