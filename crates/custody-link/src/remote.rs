@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use strongroom_environment::{Clock, Entropy, Monotonic};
 use strongroom_keys::{
     AliasName, Caller, CiphertextBlob, CustodyUse, EncryptionContext, GrantId, Home, KeyArn,
-    KeyCustody, KeyError, KeyId, KeyReference, KeyVersion, SealedDataKey, Standing, StateObserver,
+    KeyCustody, KeyError, KeyId, KeyReference, KeyVersion, Named, SealedDataKey, Standing,
+    StateObserver,
 };
 use strongroom_seal::DataKey;
 use tokio::sync::Semaphore;
@@ -242,25 +243,9 @@ impl Drop for RemoteCustody {
 #[async_trait]
 impl KeyCustody for RemoteCustody {
     async fn resolve(&self, reference: &KeyReference) -> Result<KeyId, KeyError> {
-        let is_here = |region: &str, account: &str| {
-            region == self.home.region && account == self.home.account
-        };
-        match reference {
-            KeyReference::Id(key) => Ok(*key),
-            KeyReference::Arn {
-                region,
-                account,
-                key,
-            } if is_here(region, account) => Ok(*key),
-            KeyReference::Alias(alias) => self.key_of(alias).await,
-            KeyReference::AliasArn {
-                region,
-                account,
-                alias,
-            } if is_here(region, account) => self.key_of(alias).await,
-            KeyReference::Arn { .. } | KeyReference::AliasArn { .. } => Err(KeyError::NoSuchKey {
-                reference: reference.clone(),
-            }),
+        match reference.at(&self.home)? {
+            Named::Key(key) => Ok(key),
+            Named::Alias(alias) => self.key_of(alias).await,
         }
     }
 

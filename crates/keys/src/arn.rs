@@ -241,6 +241,15 @@ pub enum KeyReference {
     },
 }
 
+/// What a reference names, in the region and account where it is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Named<'a> {
+    /// A key.
+    Key(KeyId),
+    /// An alias.
+    Alias(&'a AliasName),
+}
+
 impl KeyReference {
     /// The longest reference, in bytes.
     ///
@@ -255,6 +264,32 @@ impl KeyReference {
     #[must_use]
     pub fn system() -> Self {
         Self::Alias(AliasName(Self::SYSTEM_ALIAS.into()))
+    }
+
+    /// The key or the alias that is named, which is one of `home`: of its region and account.
+    ///
+    /// # Errors
+    /// [`KeyError::NoSuchKey`]: it is of another region or account.
+    pub fn at(&self, home: &Home) -> Result<Named<'_>, KeyError> {
+        let is_here =
+            |region: &str, account: &str| region == home.region && account == home.account;
+        match self {
+            Self::Id(key) => Ok(Named::Key(*key)),
+            Self::Alias(alias) => Ok(Named::Alias(alias)),
+            Self::Arn {
+                region,
+                account,
+                key,
+            } if is_here(region, account) => Ok(Named::Key(*key)),
+            Self::AliasArn {
+                region,
+                account,
+                alias,
+            } if is_here(region, account) => Ok(Named::Alias(alias)),
+            Self::Arn { .. } | Self::AliasArn { .. } => Err(KeyError::NoSuchKey {
+                reference: self.clone(),
+            }),
+        }
     }
 
     /// The key under which objects are protected when SSE-KMS is asked without naming one.

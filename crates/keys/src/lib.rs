@@ -38,7 +38,7 @@ mod store_keys;
 mod token_keys;
 mod users;
 
-pub use arn::{AliasName, Home, KeyArn, KeyId, KeyReference, KeyVersion};
+pub use arn::{AliasName, Home, KeyArn, KeyId, KeyReference, KeyVersion, Named};
 pub use caller::{Caller, Standing, StoreName};
 pub use context::EncryptionContext;
 pub use custody::{CustodyUse, KeyCustody, SealedDataKey, StateObserver};

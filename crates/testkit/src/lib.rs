@@ -3,6 +3,7 @@
 //! A test binary that uses a [`SoftHsm`] names [`pkcs11_worker!`] once at its top level: the
 //! module runs in a child process, which is the test binary itself, started again.
 
+mod counts;
 mod faulty_hsm;
 mod faulty_token;
 mod softhsm;
@@ -10,6 +11,7 @@ pub mod token_suite;
 mod token_suite_imports;
 mod token_suite_pairs;
 
+pub use counts::Counts;
 pub use faulty_hsm::FaultyHsm;
 pub use faulty_token::FaultyToken;
 pub use softhsm::{SoftHsm, worker_command};

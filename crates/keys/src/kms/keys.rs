@@ -8,7 +8,7 @@ use super::tags::Tags;
 use super::{
     KeyDescription, KeyManager, KeyOrigin, KeySpec, KeyState, Kms, Page, RotationSchedule,
 };
-use crate::arn::{AliasName, KeyId, KeyReference, KeyVersion};
+use crate::arn::{AliasName, KeyId, KeyReference, KeyVersion, Named};
 use crate::caller::Caller;
 use crate::error::KeyError;
 use crate::journal::{Entry, Event, KeyNamed};
@@ -263,27 +263,9 @@ impl Kms {
 
     /// The id that `reference` names; whether there is such a key is not looked up.
     pub(super) async fn id_of(&self, reference: &KeyReference) -> Result<KeyId, KeyError> {
-        let is_here = |region: &str, account: &str| {
-            region == self.home.region && account == self.home.account
-        };
-        let alias = match reference {
-            KeyReference::Id(id) => return Ok(*id),
-            KeyReference::Arn {
-                region,
-                account,
-                key,
-            } if is_here(region, account) => return Ok(*key),
-            KeyReference::Alias(alias) => alias,
-            KeyReference::AliasArn {
-                region,
-                account,
-                alias,
-            } if is_here(region, account) => alias,
-            KeyReference::Arn { .. } | KeyReference::AliasArn { .. } => {
-                return Err(KeyError::NoSuchKey {
-                    reference: reference.clone(),
-                });
-            }
+        let alias = match reference.at(&self.home)? {
+            Named::Key(key) => return Ok(key),
+            Named::Alias(alias) => alias,
         };
         rows::read::<AliasRow>(&*self.meta, ALIASES, alias.as_str().as_bytes())
             .await?

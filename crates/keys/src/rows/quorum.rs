@@ -5,6 +5,7 @@ use strongroom_environment::Timestamp;
 use super::{RowFormat, VERSION};
 use crate::encoding::{Decoder, Encoder};
 use crate::names::ProposalId;
+use crate::quorum::QuorumRule;
 
 /// The rule in force, and what vouches for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -108,7 +109,10 @@ impl RowFormat for ProposalRow {
         };
         let statement = long_text(&mut fields)?;
         let request = long_text(&mut fields)?;
-        let count = fields.u8()?;
+        // More than there can be custodians would be written by nobody.
+        let count = fields
+            .u8()
+            .filter(|count| usize::from(*count) <= QuorumRule::CUSTODIANS_MAX)?;
         let approvals = (0..count)
             .map(|_| {
                 Some(StoredApproval {
@@ -145,4 +149,30 @@ impl RowFormat for AskedRow {
 
 fn long_text(fields: &mut Decoder<'_>) -> Option<String> {
     String::from_utf8(fields.long()?.to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_with_more_approvals_than_there_can_be_custodians_is_none() {
+        let row = |approvals: usize| ProposalRow {
+            end: ProposalEnd::None,
+            statement: "{}".into(),
+            request: "{}".into(),
+            approvals: (0..approvals)
+                .map(|number| StoredApproval {
+                    at: Timestamp::from_seconds(1),
+                    custodian: number.to_string(),
+                    line: String::new(),
+                })
+                .collect(),
+        };
+        let most = row(QuorumRule::CUSTODIANS_MAX);
+        assert_eq!(ProposalRow::decode(&most.encode()), Some(most));
+        for more in [QuorumRule::CUSTODIANS_MAX + 1, 255] {
+            assert_eq!(ProposalRow::decode(&row(more).encode()), None);
+        }
+    }
 }

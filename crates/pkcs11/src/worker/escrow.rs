@@ -9,7 +9,7 @@ use cryptoki::types::Ulong;
 use super::fault::Fault;
 use super::import::oaep;
 use super::objects::{self, Life};
-use super::signing;
+use super::{shared, signing};
 use crate::der;
 use crate::spec::{CarriedKind, OaepHash};
 use crate::wire::{Profile, Refusal};
@@ -139,14 +139,7 @@ pub(super) fn export(
     modulus: &[u8],
     profile: &Profile,
 ) -> Result<(Vec<u8>, Vec<Vec<u8>>), Fault> {
-    let recipient = session.create_object(&[
-        Attribute::Class(ObjectClass::PUBLIC_KEY),
-        Attribute::KeyType(KeyType::RSA),
-        Attribute::Token(false),
-        Attribute::Wrap(true),
-        Attribute::Modulus(modulus.to_vec()),
-        Attribute::PublicExponent(EXPONENT.to_vec()),
-    ])?;
+    let recipient = shared::recipient(session, modulus)?;
     let mut attributes = objects::secret_attributes(Life::Session, true);
     attributes.extend([
         Attribute::ValueLen(KEY_LEN_BYTES.into()),

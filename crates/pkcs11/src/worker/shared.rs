@@ -74,20 +74,25 @@ pub(super) fn offer(session: &Session) -> Result<(Transport, Vec<u8>), Fault> {
     Ok((Transport::Offered(private), modulus))
 }
 
-/// Makes the keys, and gives them out wrapped by a new transport key, which is itself wrapped for
-/// the token that offered `modulus`. Nothing is on this token for good yet.
-///
-/// What is extractable here are objects of the session, which go with this process. The signing key
-/// alone is in its memory for a while: tokens of the field wrap no Ed25519 key.
-pub(super) fn make(session: &Session, modulus: &[u8]) -> Result<(Transport, Carried), Fault> {
-    let recipient = session.create_object(&[
+/// The public key of another token, as an object of the session for which keys can be wrapped.
+pub(super) fn recipient(session: &Session, modulus: &[u8]) -> Result<ObjectHandle, Fault> {
+    Ok(session.create_object(&[
         Attribute::Class(ObjectClass::PUBLIC_KEY),
         Attribute::KeyType(KeyType::RSA),
         Attribute::Token(false),
         Attribute::Wrap(true),
         Attribute::Modulus(modulus.to_vec()),
         Attribute::PublicExponent(EXPONENT.to_vec()),
-    ])?;
+    ])?)
+}
+
+/// Makes the keys, and gives them out wrapped by a new transport key, which is itself wrapped for
+/// the token that offered `modulus`. Nothing is on this token for good yet.
+///
+/// What is extractable here are objects of the session, which go with this process. The signing key
+/// alone is in its memory for a while: tokens of the field wrap no Ed25519 key.
+pub(super) fn make(session: &Session, modulus: &[u8]) -> Result<(Transport, Carried), Fault> {
+    let recipient = recipient(session, modulus)?;
     let transport = session.generate_key(
         &Mechanism::AesKeyGen,
         &passing(&[

@@ -1,58 +1,8 @@
 //! What is counted.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use metrics::{
-    Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
-};
-use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use strongroom_pkcs11::{KeyLabel, Token};
-use strongroom_testkit::SoftHsm;
-
-#[derive(Clone, Default)]
-struct Counts(Arc<Mutex<BTreeMap<String, u64>>>);
-
-struct Count {
-    counts: Counts,
-    name: String,
-}
-
-impl CounterFn for Count {
-    fn increment(&self, value: u64) {
-        *self.counts.0.lock().entry(self.name.clone()).or_default() += value;
-    }
-
-    fn absolute(&self, value: u64) {
-        self.counts.0.lock().insert(self.name.clone(), value);
-    }
-}
-
-impl Recorder for Counts {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        let mut name = key.name().to_owned();
-        for label in key.labels() {
-            name.push_str(&format!(" {}={}", label.key(), label.value()));
-        }
-        Counter::from_arc(Arc::new(Count {
-            counts: self.clone(),
-            name,
-        }))
-    }
-
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
-    }
-}
+use strongroom_testkit::{Counts, SoftHsm};
 
 /// On one thread, since the recorder is the thread's.
 #[tokio::test]
@@ -70,7 +20,7 @@ async fn every_call_and_every_restart_is_counted() {
         .mac(&KeyLabel("nobody's".into()), b"message")
         .await
         .expect_err("a refused call is a call");
-    let count = |name: &str| counts.0.lock().get(name).copied().unwrap_or(0);
+    let count = |name: &str| counts.of(name);
     assert_eq!(count("strongroom_hsm_calls_total function=mac"), 4);
     assert_eq!(
         count("strongroom_hsm_calls_total function=create_mac_key"),

@@ -1,7 +1,6 @@
 //! The store as the rooms above it see it, on seams in memory.
 
 mod copy;
-mod counts;
 mod crash;
 mod damage;
 mod listing;

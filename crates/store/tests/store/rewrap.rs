@@ -10,8 +10,8 @@ use strongroom_meta::{CommitFault, ReadFault, Table};
 use strongroom_store::{
     PutRequest, RetrievalTier, StorageClass, StoreError, TransitionCommit, VersionSelector,
 };
+use strongroom_testkit::Counts;
 
-use crate::counts::Counts;
 use crate::multipart::{PART, completion};
 use crate::world::{World, caller, pattern};
 

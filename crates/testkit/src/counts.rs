@@ -1,4 +1,4 @@
-//! What is counted, by the name of the counter.
+//! What is counted in a test, by the name of the counter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use parking_lot::Mutex;
 
 /// A recorder of counters, for a test that runs on one thread: see
 /// [`metrics::set_default_local_recorder`].
-#[derive(Clone, Default)]
-pub(crate) struct Counts(Arc<Mutex<BTreeMap<String, u64>>>);
+#[derive(Clone, Debug, Default)]
+pub struct Counts(Arc<Mutex<BTreeMap<String, u64>>>);
 
 impl Counts {
-    pub(crate) fn of(&self, name: &str) -> u64 {
+    /// What was counted under a name, which is followed by ` label=value` for each label.
+    #[must_use]
+    pub fn of(&self, name: &str) -> u64 {
         self.0.lock().get(name).copied().unwrap_or(0)
     }
 }
@@ -40,9 +42,13 @@ impl Recorder for Counts {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let mut name = key.name().to_owned();
+        for label in key.labels() {
+            name.push_str(&format!(" {}={}", label.key(), label.value()));
+        }
         Counter::from_arc(Arc::new(Count {
             counts: self.clone(),
-            name: key.name().to_owned(),
+            name,
         }))
     }
 
