@@ -186,3 +186,64 @@ def test_there_is_no_backup_without_an_escrow_key(deploy, tmp_path):
     store.refuses_to_start("no RSA public key of 3,072 bits")
     store.set("escrow.public_key_file", str(tmp_path / "nowhere.pem"))
     store.refuses_to_start("nowhere.pem")
+
+
+def test_custodians_are_taken_from_the_right_log_alone(tmp_path):
+    escrow, public = escrow_token(tmp_path / "escrow")
+    store = Deployment(tmp_path / "store", settings={"escrow.public_key_file": str(public)})
+    store.up()
+    try:
+        log, vkey = store.directory / "data/audit", tmp_path / "audit.vkey"
+        shutil.copy(store.directory / "data/audit.vkey", vkey)
+        keys = []
+        for name in ("ada", "ben"):
+            keys.append(tmp_path / f"{name}.key")
+            keys[-1].with_suffix(".vkey").write_text(done(store.command("custodian", "new", name, "--output", keys[-1])))
+        store.api("POST", "/v1/audit/checkpoint")
+        shutil.copytree(log, tmp_path / "older")
+        store.cli("quorum", "set", "--threshold", 2, *(part for key in keys for part in ("--custodian", key.with_suffix(".vkey"))))
+        backup = tmp_path / "keys.backup"
+        assert store.cli("keys", "backup", "--output", backup, check=False).returncode == 1
+        (proposal,) = store.cli("quorum", "list", json_output=True)["proposals"]
+        for key in keys:
+            store.cli("quorum", "approve", proposal["id"], "--key", key, "--yes")
+        store.cli("keys", "backup", "--output", backup)
+        assert store.stop() == 0
+        shutil.rmtree(store.hsm)
+        store.tables["token"] = escrow.tables["token"]
+        store.write()
+        store.environment = escrow.environment
+        restore = ("keys", "restore", backup, "--verifier-key", vkey, "--config", store.file)
+
+        # A log from before the backup would have no custodians.
+        right = tmp_path / "right"
+        log.rename(right)
+        shutil.copytree(tmp_path / "older", log)
+        refuses(store.command(*restore), "is not the one that tells of the backup", "newest copy")
+
+        # One in which somebody has put others in their place does not hold.
+        shutil.rmtree(log)
+        shutil.copytree(right, log)
+        ada = keys[0].with_suffix(".vkey").read_text().strip().encode()
+        changed = 0
+        for bundle in (log / "tile/entries").rglob("*"):
+            if bundle.is_file() and ada in bundle.read_bytes() and b"change-quorum-rule" in bundle.read_bytes():
+                bundle.write_bytes(bundle.read_bytes().replace(ada, ada[:-4] + b"AAAA"))
+                changed += 1
+        assert changed
+        refuses(store.command(*restore), "audit verify")
+
+        # The right one, and they have to agree as before.
+        shutil.rmtree(log)
+        shutil.copytree(right, log)
+        assert "2 of 2 custodians have to agree, as before" in done(store.command(*restore))
+        store.start()
+        key = store.kms().create_key()["KeyMetadata"]["KeyId"]
+        with pytest.raises(ClientError) as refused:
+            store.kms().schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+        assert "send the same request again" in str(refused.value)
+        assert store.stop() == 0
+        vkey = store.directory / "data/audit.vkey"
+        done(store.command("audit", "verify", "--directory", log, "--verifier-key", vkey))
+    finally:
+        store.kill()
